@@ -1,0 +1,1 @@
+"""What a lead, a subscriber and every event look like."""

@@ -1,0 +1,207 @@
+"""Every event that leadstream stores, by name, with its version.
+
+An event is a fact in the past tense. Its data model here is the newest version; `registry.py` reads older ones.
+Outcome events name the subscriber and never an address: they are read by many and kept long.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from leadstream_events.schemas.lead import Lead
+from leadstream_events.schemas.subscriber import Subscriber, Suppression
+
+
+class Kind(StrEnum):
+    """Which of the two mails of a lead."""
+
+    NOTIFICATION = "notification"
+    WELCOME = "welcome"
+
+
+class EventData(BaseModel):
+    """Base of the `data` part of events; unknown fields are refused so that typing errors show at once."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LeadReceived(EventData):
+    """A lead was accepted. `mode` says by which door: stream, batch or fallback."""
+
+    lead: Lead
+    mode: str = "stream"
+
+
+class LeadErased(EventData):
+    """The personal data of a lead was erased on request."""
+
+    by: str
+    reason: str = ""
+
+
+class _OfEmail(EventData):
+    email_id: str
+    kind: Kind
+    subscriber_id: str | None = None
+
+
+class EmailRequested(_OfEmail):
+    """One mail to one recipient is to be sent. `lead_entry` is the entry id of its LeadReceived."""
+
+    to: str
+    lead_entry: str
+
+
+class SmtpFailure(EventData):
+    """Why one attempt failed, as the SMTP server or the socket said it (RFC 5321, RFC 3463)."""
+
+    permanent: bool
+    phase: str
+    code: int | None = None
+    enhanced: str | None = None
+    command: str | None = None
+    line: str = ""
+    cause: str = ""
+
+
+class EmailSent(_OfEmail):
+    """The SMTP server took responsibility for the mail (RFC 5321 section 4.2.5): it may still bounce.
+
+    `after_unknown` marks a mail that may have gone twice: an earlier attempt's outcome was never learned.
+    """
+
+    attempt: int
+    code: int
+    reply: str
+    message_id: str
+    after_unknown: bool = False
+    mode: str = "stream"
+
+
+class EmailDeferred(_OfEmail):
+    """One attempt failed in a way that may pass; the next one is due at `next_attempt_at`."""
+
+    attempt: int
+    failure: SmtpFailure
+    next_attempt_at: datetime
+
+
+class EmailFailed(_OfEmail):
+    """The mail will not be sent: refused for good, or every retry used up."""
+
+    attempt: int
+    cause: str
+    failure: SmtpFailure | None = None
+
+
+class EmailSkipped(_OfEmail):
+    """The mail was not sent on purpose (suppressed, unsubscribed, inactive, already sent)."""
+
+    reason: str
+
+
+class EmailOutcomeUnknown(_OfEmail):
+    """The answer to DATA was never learned: the mail may or may not have been accepted."""
+
+    attempt: int
+    policy: str
+    detail: str = ""
+
+
+class EmailBounced(_OfEmail):
+    """A report came back after acceptance."""
+
+    bounce_class: str
+    code: int | None = None
+    enhanced: str | None = None
+    detail: str = ""
+
+
+class EmailComplained(_OfEmail):
+    """The recipient reported the mail as abuse (RFC 5965)."""
+
+    feedback_type: str
+
+
+class SubscriberAdded(EventData):
+    """A subscriber was added."""
+
+    subscriber: Subscriber
+
+
+class SubscriberChanged(EventData):
+    """A subscriber was changed; the event holds the whole new state."""
+
+    subscriber: Subscriber
+
+
+class SubscriberRemoved(EventData):
+    """A subscriber was removed."""
+
+    subscriber_id: str
+
+
+class RecipientSuppressed(EventData):
+    """An address gets no mail from now on."""
+
+    suppression: Suppression
+
+
+class RecipientReleased(EventData):
+    """A suppression was lifted."""
+
+    address: str
+    by: str = ""
+
+
+class RecipientUnsubscribed(EventData):
+    """A recipient asked for no more mail."""
+
+    address: str
+    subscriber_id: str | None = None
+
+
+class EntryDeadLettered(EventData):
+    """An entry was given up by a group. `fields` holds the original entry, byte for byte in base64 if not UTF-8."""
+
+    stream: str
+    entry_id: str
+    group: str
+    cause: str
+    detail: str = ""
+    deliveries: int = 1
+    email_id: str | None = None
+    subscriber_id: str | None = None
+    fields: dict[str, str]
+    encoding: str = "utf-8"
+
+
+# Type name to (version, model). A version rises with every change that older readers cannot take.
+CURRENT: dict[str, tuple[int, type[EventData]]] = {
+    model.__name__: (1, model)
+    for model in (
+        LeadReceived,
+        LeadErased,
+        EmailRequested,
+        EmailSent,
+        EmailDeferred,
+        EmailFailed,
+        EmailSkipped,
+        EmailOutcomeUnknown,
+        EmailBounced,
+        EmailComplained,
+        SubscriberAdded,
+        SubscriberChanged,
+        SubscriberRemoved,
+        RecipientSuppressed,
+        RecipientReleased,
+        RecipientUnsubscribed,
+        EntryDeadLettered,
+    )
+}
+
+JsonObject = dict[str, Any]

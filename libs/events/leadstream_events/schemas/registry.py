@@ -1,0 +1,52 @@
+"""Reads event data of any version that was ever stored.
+
+Old data is upcast step by step to the newest version; data of a future version is `Malformed` with the cause
+`future_version`, so it is parked as a dead letter and can be redriven once the code is new enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+from pydantic import ValidationError
+
+from leadstream_events.errors import Malformed
+from leadstream_events.schemas.events import CURRENT, EventData, JsonObject
+
+Upcaster = Callable[[JsonObject], JsonObject]
+
+
+# (type, version it reads) to the function that returns data of the next version.
+UPCASTERS: dict[tuple[str, int], Upcaster] = {}
+
+
+def read_data(
+    kind: str,
+    version: int,
+    raw: bytes,
+    current: Mapping[str, tuple[int, type[EventData]]] = CURRENT,
+    upcasters: Mapping[tuple[str, int], Upcaster] = UPCASTERS,
+) -> EventData:
+    """Returns the typed data; raises `Malformed` with a cause from a closed set and no personal data."""
+    if kind not in current:
+        raise Malformed("unknown_type", f"no event type {kind[:64]!r}")
+    newest, model = current[kind]
+    if version > newest:
+        raise Malformed("future_version", f"{kind} v{version}; this code reads up to v{newest}: upgrade, then redrive")
+    if version < 1:
+        raise Malformed("bad_version", f"{kind} v{version}")
+    try:
+        if version == newest:
+            return model.model_validate_json(raw)
+        data: JsonObject = msgspec.json.decode(raw)
+        for step in range(version, newest):
+            data = upcasters[kind, step](data)
+        return model.model_validate(data)
+    except KeyError as error:
+        raise Malformed("no_upcaster", f"{kind} v{version}: no step from v{error.args[0][1]}") from error
+    except ValidationError as error:
+        places = sorted({".".join(map(str, item["loc"])) or item["type"] for item in error.errors()})
+        raise Malformed("bad_data", f"{kind}: {', '.join(places[:5])}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Malformed("bad_data", f"{kind}: not JSON") from None
