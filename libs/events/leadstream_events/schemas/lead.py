@@ -90,9 +90,7 @@ def _optional(check: Callable[[str], str], max_length: int) -> Any:
     def run(value: str | None) -> str | None:
         return check(value) if value and value.strip() else None
 
-    return Annotated[
-        Annotated[str, StringConstraints(max_length=max_length)] | None, AfterValidator(run)
-    ]
+    return Annotated[Annotated[str, StringConstraints(max_length=max_length)] | None, AfterValidator(run)]
 
 
 def _metadata(value: dict[str, Scalar]) -> dict[str, Scalar]:
