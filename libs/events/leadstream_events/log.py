@@ -1,0 +1,139 @@
+"""The stream log: appends leads once, and reads entries back.
+
+An append that was answered is in Redis; whether it is on its disk too is what `durability()` tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from leadstream_events import keys, scripts
+from leadstream_events.envelope import Event, decode, flat
+from leadstream_events.errors import Conflict, Malformed
+from leadstream_events.ids import partition_of
+from leadstream_events.writer import PipelinedWriter
+
+RawFields = dict[bytes, bytes]
+_DURABILITY_AGE_S = 10.0
+
+
+class Durability(StrEnum):
+    """Where an accepted lead is: in the server's memory, on its disk, or on this machine's disk."""
+
+    MEMORY = "memory"
+    FSYNCED = "fsynced"
+    SPOOLED = "spooled"
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The answer to an append. `repeated`: the same body was there before."""
+
+    entry_id: str
+    repeated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One stored entry; `event` is None when it cannot be read, and `problem` says why."""
+
+    stream: str
+    entry_id: str
+    fields: RawFields
+    event: Event | None
+    problem: Malformed | None = None
+
+
+def read_entry(stream: str, entry_id: bytes, fields: RawFields) -> Entry:
+    """Decodes an entry without ever raising."""
+    try:
+        return Entry(stream, entry_id.decode(), fields, decode(fields))
+    except Malformed as problem:
+        return Entry(stream, entry_id.decode(), fields, None, problem)
+
+
+def pairs(flat_fields: Sequence[bytes]) -> RawFields:
+    """Turns the flat field list of a script's reply into a mapping."""
+    return dict(zip(flat_fields[::2], flat_fields[1::2], strict=True))
+
+
+class StreamLog:
+    """Appends and reads. `client` must not retry by itself (`redis_client.connect`)."""
+
+    def __init__(self, client: Redis, writer: PipelinedWriter, *, partitions: int, deadline_s: float) -> None:
+        self.client = client
+        self.partitions = partitions
+        self._writer = writer
+        self._deadline_s = deadline_s
+        self._durability = (Durability.MEMORY, -_DURABILITY_AGE_S)
+
+    def partition(self, lead_id: str) -> int:
+        """The partition of a lead."""
+        return partition_of(lead_id, self.partitions)
+
+    async def append_lead(self, event: Event, fingerprint: str) -> Appended:
+        """Stores a LeadReceived once per lead id.
+
+        `fingerprint` (no blanks) stands for the body: the same one gives the first answer again, another one raises
+        `Conflict`. Raises `Backpressure` when Redis did not answer in time; the lead may be stored all the same, and
+        asking again with the same lead id is safe.
+        """
+        partition = self.partition(event.subject)
+        reply = await self._writer.call(
+            scripts.APPEND,
+            [keys.stream(partition, keys.LEADS), keys.ledger(partition, event.subject)],
+            [fingerprint, *flat(event)],
+            deadline_s=self._deadline_s,
+        )
+        if reply[0] == -1:
+            raise Conflict("the idempotency key was used before with another body")
+        return Appended(reply[1].decode(), repeated=reply[0] == 0)
+
+    async def read(self, stream: str, entry_id: str) -> Entry | None:
+        """Returns one entry by its id (XRANGE), or None."""
+        found = await self.client.xrange(stream, entry_id, entry_id)
+        return read_entry(stream, *found[0]) if found else None
+
+    async def read_many(self, places: Sequence[tuple[str, str]]) -> list[Entry | None]:
+        """Returns the entries at (stream, entry id), in one round trip; None where there is none any more."""
+        async with self.client.pipeline(transaction=False) as pipe:
+            for stream, entry_id in places:
+                pipe.xrange(stream, entry_id, entry_id)
+            found: list[Any] = await pipe.execute()
+        return [
+            read_entry(stream, *entries[0]) if entries else None
+            for (stream, _), entries in zip(places, found, strict=True)
+        ]
+
+    async def newest(self, stream: str, count: int, before: str = "+") -> list[Entry]:
+        """Returns up to `count` entries, newest first, older than `before` (XREVRANGE)."""
+        end = before if before == "+" else f"({before}"
+        return [read_entry(stream, *entry) for entry in await self.client.xrevrange(stream, end, "-", count=count)]
+
+    async def durability(self) -> Durability:
+        """What an answered append means on this server: only `appendfsync always` waits for the disk.
+
+        Asked again after ten seconds. A server that does not tell (CONFIG is often forbidden) counts as memory.
+        """
+        value, asked_at = self._durability
+        now = time.monotonic()
+        if now - asked_at < _DURABILITY_AGE_S:
+            return value
+        self._durability = (value, now)
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                found = await self.client.config_get("appendonly", "appendfsync")
+            on = found.get("appendonly") == "yes" and found.get("appendfsync") == "always"
+            value = Durability.FSYNCED if on else Durability.MEMORY
+        except (RedisError, TimeoutError, OSError):
+            value = Durability.MEMORY
+        self._durability = (value, now)
+        return value

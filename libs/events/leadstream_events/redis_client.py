@@ -1,0 +1,111 @@
+"""Connections to Redis, and the one place where its errors are classified.
+
+No client here retries by itself: with a lost reply, a retried XADD stores an entry twice. Whoever repeats a command
+does it knowingly, with a script that tolerates it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import redis.exceptions as errors
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+
+from leadstream_events.errors import Backpressure, ConfigurationError, RedisCause
+
+# RESP2: with RESP3 an idle connection that the server closed raises instead of reconnecting (redis-py 8.1).
+_COMMON: dict[str, Any] = {"protocol": 2, "decode_responses": False}
+
+_BY_PREFIX = (
+    ("LOADING", RedisCause.LOADING),
+    ("READONLY", RedisCause.READONLY),
+    ("OOM", RedisCause.OOM),
+    ("MISCONF", RedisCause.MISCONF),
+    ("NOGROUP", RedisCause.NOGROUP),
+    ("WRONGTYPE", RedisCause.WRONGTYPE),
+    ("NOAUTH", RedisCause.AUTH),
+    ("WRONGPASS", RedisCause.AUTH),
+    ("NOPERM", RedisCause.AUTH),
+    ("CLUSTERDOWN", RedisCause.CLUSTERDOWN),
+    ("MASTERDOWN", RedisCause.READONLY),
+    ("UNBLOCKED", RedisCause.READONLY),
+    ("BUSY", RedisCause.BUSY),
+)
+
+
+def connect(url: str, *, timeout_s: float | None, max_connections: int = 64) -> Redis:
+    """Returns a client; nothing is dialed yet.
+
+    `timeout_s` bounds each command on the socket; None waits for ever and is only for blocking reads, which bring
+    their own bound. Raises `ConfigurationError` on a URL that cannot be used.
+    """
+    options = _COMMON | {"socket_timeout": timeout_s, "socket_connect_timeout": min(timeout_s or 5.0, 5.0)}
+    options["retry"] = Retry(NoBackoff(), 0)
+    parts = urlsplit(url)
+    try:
+        if parts.scheme == "redis+sentinel":
+            return _sentinel(url, options)
+        if parts.scheme.endswith("+cluster"):
+            client: Any = RedisCluster.from_url(url.replace("+cluster", "", 1), **options)
+            return client  # type: ignore[no-any-return]
+        return Redis.from_url(url, max_connections=max_connections, **options)
+    except (ValueError, errors.RedisError) as error:
+        raise ConfigurationError(f"LEADSTREAM_REDIS_URL cannot be used: {type(error).__name__}") from None
+
+
+def _sentinel(url: str, options: dict[str, Any]) -> Redis:
+    """`redis+sentinel://[user:password@]host:port,host:port/service/db`"""
+    parts = urlsplit(url)
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    service, _, db = parts.path.strip("/").partition("/")
+    if not service:
+        raise ConfigurationError("LEADSTREAM_REDIS_URL: redis+sentinel:// needs /service after the hosts")
+    addresses = []
+    for item in hosts.split(","):
+        host, _, port = item.rpartition(":") if ":" in item else (item, "", "26379")
+        addresses.append((host, int(port)))
+    user, _, password = credentials.partition(":")
+    login = {"username": unquote(user) or None, "password": unquote(password) or None} if credentials else {}
+    query = dict(parse_qsl(parts.query))
+    sentinel = Sentinel(addresses, sentinel_kwargs={"socket_timeout": 2.0, **query}, **options)
+    client: Redis = sentinel.master_for(service, db=int(db or 0), **login)
+    return client
+
+
+# Types that the client already knows; subclasses stand before their bases.
+_BY_TYPE: tuple[tuple[type[BaseException], RedisCause], ...] = (
+    (errors.TimeoutError, RedisCause.TIMEOUT),
+    (TimeoutError, RedisCause.TIMEOUT),
+    (errors.AuthenticationError, RedisCause.AUTH),
+    (errors.BusyLoadingError, RedisCause.LOADING),
+    (errors.ReadOnlyError, RedisCause.READONLY),
+    (errors.OutOfMemoryError, RedisCause.OOM),
+    (errors.NoPermissionError, RedisCause.AUTH),
+)
+
+
+def _cause_in(text: str) -> RedisCause | None:
+    """The error code in a reply; in a script's error it stands behind a prefix that differs between servers."""
+    for prefix, cause in _BY_PREFIX:
+        if text.startswith(prefix) or f" {prefix} " in text or f"-{prefix} " in text:
+            return cause
+    return None
+
+
+def classify(error: BaseException) -> Backpressure | None:
+    """Returns why Redis could not take a command, or None when the error is not Redis's."""
+    if isinstance(error, Backpressure):
+        return error
+    for kind, cause in _BY_TYPE:
+        if isinstance(error, kind):
+            return Backpressure(cause)
+    if isinstance(error, errors.ConnectionError | OSError):
+        return Backpressure(RedisCause.DOWN)
+    if isinstance(error, errors.RedisError):
+        known = _cause_in(str(error)[:300])
+        return Backpressure(known) if known else Backpressure(RedisCause.OTHER, str(error)[:120])
+    return None

@@ -1,0 +1,49 @@
+"""The Lua verbs, loaded once; a server that has forgotten them (SCRIPT FLUSH, failover) is told again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+from leadstream_events.effects import Argument
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One verb; `sha` is what EVALSHA names it by."""
+
+    name: str
+    text: str
+    sha: str
+
+
+def _load(name: str) -> Script:
+    text = (files("leadstream_events") / "lua" / f"{name}.lua").read_text()
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+APPEND = _load("append")
+BEGIN = _load("begin")
+COMMIT = _load("commit")
+DUE = _load("due")
+PHASE = _load("phase")
+RESERVE = _load("reserve")
+RETIRE = _load("retire")
+SETTLE = _load("settle")
+SUBSCRIBER_PUT = _load("subscriber_put")
+SUBSCRIBER_REMOVE = _load("subscriber_remove")
+TAKE = _load("take")
+
+
+async def run(client: Redis, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+    """Runs a verb. A refused EVALSHA did nothing, so the EVAL after it cannot double anything."""
+    try:
+        return await client.evalsha(script.sha, len(keys), *keys, *args)
+    except NoScriptError:
+        return await client.eval(script.text, len(keys), *keys, *args)
