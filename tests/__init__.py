@@ -1,0 +1,1 @@
+"""Tests of leadstream: real servers, real sockets, no sleeps."""

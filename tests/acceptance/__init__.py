@@ -1,0 +1,1 @@
+"""Claims about the product as a whole, from outside."""

@@ -1,0 +1,1 @@
+"""Claims about formats that others rely on."""

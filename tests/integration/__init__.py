@@ -1,0 +1,1 @@
+"""Claims that need a real server or a real process."""

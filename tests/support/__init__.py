@@ -1,0 +1,1 @@
+"""What tests share: servers, processes and waiting for conditions."""

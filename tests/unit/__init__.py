@@ -1,0 +1,1 @@
+"""Claims about pure code: no server, no socket, no clock."""
