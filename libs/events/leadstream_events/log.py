@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from leadstream_events import keys, scripts
 from leadstream_events.envelope import Event, decode, flat
 from leadstream_events.errors import Conflict, Malformed
 from leadstream_events.ids import partition_of
+from leadstream_events.redis_client import Client
 from leadstream_events.writer import PipelinedWriter
 
 RawFields = dict[bytes, bytes]
@@ -68,7 +68,7 @@ def pairs(flat_fields: Sequence[bytes]) -> RawFields:
 class StreamLog:
     """Appends and reads. `client` must not retry by itself (`redis_client.connect`)."""
 
-    def __init__(self, client: Redis, writer: PipelinedWriter, *, partitions: int, deadline_s: float) -> None:
+    def __init__(self, client: Client, writer: PipelinedWriter, *, partitions: int, deadline_s: float) -> None:
         self.client = client
         self.partitions = partitions
         self._writer = writer

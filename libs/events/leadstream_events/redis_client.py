@@ -6,7 +6,7 @@ does it knowingly, with a script that tolerates it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import redis.exceptions as errors
@@ -16,6 +16,9 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
 from leadstream_events.errors import Backpressure, ConfigurationError, RedisCause
+
+# A redis-py client. Its reply types are unions over every protocol and decoding, of which we use one (RESP2, bytes).
+Client: TypeAlias = Any
 
 # RESP2: with RESP3 an idle connection that the server closed raises instead of reconnecting (redis-py 8.1).
 _COMMON: dict[str, Any] = {"protocol": 2, "decode_responses": False}
@@ -37,7 +40,7 @@ _BY_PREFIX = (
 )
 
 
-def connect(url: str, *, timeout_s: float | None, max_connections: int = 64) -> Redis:
+def connect(url: str, *, timeout_s: float | None, max_connections: int = 64) -> Client:
     """Returns a client; nothing is dialed yet.
 
     `timeout_s` bounds each command on the socket; None waits for ever and is only for blocking reads, which bring
@@ -50,14 +53,13 @@ def connect(url: str, *, timeout_s: float | None, max_connections: int = 64) -> 
         if parts.scheme == "redis+sentinel":
             return _sentinel(url, options)
         if parts.scheme.endswith("+cluster"):
-            client: Any = RedisCluster.from_url(url.replace("+cluster", "", 1), **options)
-            return client  # type: ignore[no-any-return]
+            return RedisCluster.from_url(url.replace("+cluster", "", 1), **options)
         return Redis.from_url(url, max_connections=max_connections, **options)
     except (ValueError, errors.RedisError) as error:
         raise ConfigurationError(f"LEADSTREAM_REDIS_URL cannot be used: {type(error).__name__}") from None
 
 
-def _sentinel(url: str, options: dict[str, Any]) -> Redis:
+def _sentinel(url: str, options: dict[str, Any]) -> Client:
     """`redis+sentinel://[user:password@]host:port,host:port/service/db`"""
     parts = urlsplit(url)
     credentials, _, hosts = parts.netloc.rpartition("@")
@@ -72,8 +74,7 @@ def _sentinel(url: str, options: dict[str, Any]) -> Redis:
     login = {"username": unquote(user) or None, "password": unquote(password) or None} if credentials else {}
     query = dict(parse_qsl(parts.query))
     sentinel = Sentinel(addresses, sentinel_kwargs={"socket_timeout": 2.0, **query}, **options)
-    client: Redis = sentinel.master_for(service, db=int(db or 0), **login)
-    return client
+    return sentinel.master_for(service, db=int(db or 0), **login)
 
 
 # Types that the client already knows; subclasses stand before their bases.

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 from leadstream_events.effects import Argument
+from leadstream_events.redis_client import Client
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ SUBSCRIBER_REMOVE = _load("subscriber_remove")
 TAKE = _load("take")
 
 
-async def run(client: Redis, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+async def run(client: Client, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
     """Runs a verb. A refused EVALSHA did nothing, so the EVAL after it cannot double anything."""
     try:
         return await client.evalsha(script.sha, len(keys), *keys, *args)

@@ -11,12 +11,11 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 from leadstream_events.effects import Argument
 from leadstream_events.errors import Backpressure, RedisCause
-from leadstream_events.redis_client import classify
+from leadstream_events.redis_client import Client, classify
 from leadstream_events.scripts import Script
 
 MAX_BATCH = 256
@@ -27,7 +26,7 @@ _Call = tuple[Script, Sequence[str], Sequence[Argument], "asyncio.Future[Any]"]
 class PipelinedWriter:
     """Runs scripts for many callers at once. Start it with `async with`."""
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
         self._waiting: list[_Call] = []
         self._wake = asyncio.Event()

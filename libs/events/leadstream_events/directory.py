@@ -1,0 +1,104 @@
+"""The directory: subscribers and suppressions in memory, kept current by their events.
+
+`refresh()` costs one XREAD that usually finds nothing, so it is called before every batch: whoever decides on a mail
+knows every change that was stored before. Folding is pure (`apply`); events carry the whole new state, so folding
+one twice is harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from leadstream_events import keys
+from leadstream_events.envelope import Event
+from leadstream_events.log import read_entry
+from leadstream_events.redis_client import Client
+from leadstream_events.schemas.events import (
+    RecipientReleased,
+    RecipientSuppressed,
+    SubscriberAdded,
+    SubscriberChanged,
+    SubscriberRemoved,
+)
+from leadstream_events.schemas.lead import address_key
+from leadstream_events.schemas.subscriber import Subscriber, Suppression
+
+_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Who subscribes and who is suppressed, as of the event `position`."""
+
+    subscribers: Mapping[str, Subscriber] = field(default_factory=dict)
+    suppressions: Mapping[str, Suppression] = field(default_factory=dict)
+    position: str = "0-0"
+
+    def suppressed(self, address: str, now: datetime) -> Suppression | None:
+        """The suppression in force for this address, in any spelling."""
+        found = self.suppressions.get(address_key(address))
+        return found if found and found.holds(now) else None
+
+
+def apply(snapshot: Snapshot, events: list[tuple[str, Event | None]]) -> Snapshot:
+    """Returns the snapshot after these (entry id, event) pairs; entries that cannot be read change nothing."""
+    subscribers, suppressions = dict(snapshot.subscribers), dict(snapshot.suppressions)
+    for _, event in events:
+        match event.data if event else None:
+            case SubscriberAdded(subscriber=subscriber) | SubscriberChanged(subscriber=subscriber):
+                subscribers[subscriber.id] = subscriber
+            case SubscriberRemoved(subscriber_id=subscriber_id):
+                subscribers.pop(subscriber_id, None)
+            case RecipientSuppressed(suppression=suppression):
+                suppressions[address_key(suppression.address)] = suppression
+            case RecipientReleased(address=address):
+                suppressions.pop(address_key(address), None)
+            case _:
+                pass
+    return replace(
+        snapshot, subscribers=subscribers, suppressions=suppressions, position=events[-1][0] if events else "0-0"
+    )
+
+
+class Directory:
+    """Holds the current `Snapshot`. One per process; Redis errors pass through `refresh()` as they are."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._loaded = False
+        self._lock = asyncio.Lock()
+        self.snapshot = Snapshot()
+
+    async def refresh(self) -> Snapshot:
+        """Returns a snapshot that knows every change stored before this call."""
+        async with self._lock:
+            if not self._loaded:
+                self.snapshot = await self._load()
+                self._loaded = True
+                return self.snapshot
+            while True:
+                found = await self._client.xread({keys.SUBSCRIBER_EVENTS: self.snapshot.position}, count=_PAGE)
+                if not found:
+                    return self.snapshot
+                entries = [read_entry(keys.SUBSCRIBER_EVENTS, *entry) for entry in found[0][1]]
+                self.snapshot = apply(self.snapshot, [(entry.entry_id, entry.event) for entry in entries])
+
+    def forget(self) -> None:
+        """Makes the next `refresh()` read everything anew: call it when Redis may have lost data."""
+        self._loaded = False
+
+    async def _load(self) -> Snapshot:
+        # The position is read first: changes that fall between are folded twice, which is harmless.
+        newest = await self._client.xrevrange(keys.SUBSCRIBER_EVENTS, count=1)
+        states = await self._client.hvals(keys.SUBSCRIBER_STATE)
+        suppressions = await self._client.hvals(keys.SUPPRESSIONS)
+        subscribers = [Subscriber.model_validate_json(value) for value in states]
+        suppressed = [Suppression.model_validate_json(value) for value in suppressions]
+        return Snapshot(
+            {item.id: item for item in subscribers},
+            {address_key(item.address): item for item in suppressed},
+            newest[0][0].decode() if newest else "0-0",
+        )
