@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,27 @@ def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     monkeypatch.setenv(PREFIX + "CONFIG", str(tmp_path / "absent.toml"))
 
 
+@pytest.fixture(scope="session")
+def running_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], servers.RedisServer]]:
+    """Starts each kind of server once. A fixture with parameters alone would restart it whenever tests alternate."""
+    running: dict[str, servers.RedisServer] = {}
+
+    def get(name: str) -> servers.RedisServer:
+        if name not in running or not running[name].server.alive():
+            running[name] = servers.start(name, tmp_path_factory.mktemp(f"server-{name}"))
+        return running[name]
+
+    yield get
+    for each in running.values():
+        each.server.stop()
+
+
 @pytest.fixture(scope="session", params=servers.SERVERS)
 def redis_server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[servers.RedisServer]:
+    request: pytest.FixtureRequest, running_servers: Callable[[str], servers.RedisServer]
+) -> servers.RedisServer:
     """One server per test process and per kind (`valkey`, `redis7`), with whatever the last test left in it."""
-    running = servers.start(request.param, tmp_path_factory.mktemp(f"server-{request.param}"))
-    yield running
-    running.server.stop()
+    return running_servers(request.param)
 
 
 @pytest.fixture
