@@ -1,0 +1,150 @@
+"""Renders subject, text and HTML of a mail from minijinja templates.
+
+A file in the user's folder replaces the file of the same name in the package, one by one. Every template is
+rendered with sample leads when it is loaded, so that a mistake stops the start and not a mail. Values are escaped
+in `.html` templates and never parsed as templates (case 024).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import minijinja
+from leadstream_events.errors import ConfigurationError, Permanent
+from leadstream_events.schemas.events import Kind
+from leadstream_events.schemas.lead import Consent, Lead, Vehicle
+
+from leadstream_mailer.mail.context import template_context
+
+PACKAGE_FOLDER = Path(__file__).parent.parent / "templates"
+SUFFIXES = ("subject.txt", "txt", "html")
+
+_SAMPLE_TIME = datetime(2026, 1, 31, 9, 5, tzinfo=UTC)
+_SAMPLES = (
+    Lead(full_name="A", email="a@example.com"),
+    Lead(
+        full_name="Dana Example",
+        email="dana@example.com",
+        phone_number="+1 202 555 0143",
+        address="1 Main Street",
+        city="Springfield",
+        state="CA",
+        zip_code="12345",
+        birth_date=date(1990, 1, 31),
+        tickets_past_year=0,
+        accidents_past_year=1,
+        is_homeowner=True,
+        vehicles=(Vehicle(year=2021, make="Example", model="Wagon", vin="1M8GDM9AXKP042788"),),
+        source="sample",
+        consent=Consent(text="Yes.", url="https://example.com/", ip="192.0.2.1", user_agent="-", time=_SAMPLE_TIME),
+        metadata={"campaign": "winter", "score": 1.5, "returning": False, "note": None},
+    ),
+)
+_LINK_BREAKS = re.compile(r"([.:@/])")
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """The three texts of one mail; the subject is one line."""
+
+    subject: str
+    text: str
+    html: str
+
+
+@dataclass(frozen=True, slots=True)
+class Templates:
+    """A checked set of templates. Build it with `load`."""
+
+    environment: minijinja.Environment
+
+    @classmethod
+    def load(cls, folder: Path | None) -> Templates:
+        """Returns the templates in force; ConfigurationError names the file and line of a broken one."""
+        if folder is not None and not folder.is_dir():
+            raise ConfigurationError(
+                f"LEADSTREAM_TEMPLATES_DIR: {folder} is not a folder; create it or unset the setting"
+            )
+        templates = cls(_environment(folder))
+        for kind in Kind:
+            for lead in _SAMPLES:
+                context = template_context(kind, "sample", lead, _SAMPLE_TIME, "http://127.0.0.1:8000")
+                for suffix in SUFFIXES:
+                    _check(templates.environment, f"{kind.value}.{suffix}", context, folder)
+        return templates
+
+    def render(self, kind: Kind, context: Mapping[str, Any]) -> Rendered:
+        """Returns the three texts; `Permanent` with the cause `template` if a template fails on this lead."""
+        try:
+            subject, text, html = (
+                self.environment.render_template(f"{kind.value}.{suffix}", **context) for suffix in SUFFIXES
+            )
+        except minijinja.TemplateError as error:  # its text may hold values of the lead
+            raise Permanent("template", f"{error.name} line {error.line}: {error.kind}") from None
+        return Rendered(" ".join(subject.split()), text, html)
+
+
+def _environment(folder: Path | None) -> minijinja.Environment:
+    environment = minijinja.Environment(
+        loader=lambda name: _source(folder, name),
+        undefined_behavior="strict",
+        debug=False,
+        trim_blocks=False,
+        finalizer=_blank_if_none,
+    )
+    environment.add_filter("inert", inert)
+    environment.add_filter("yes_no", _yes_no)
+    return environment
+
+
+def _source(folder: Path | None, name: str) -> str | None:
+    if "/" in name or "\\" in name or name.startswith("."):
+        return None
+    for place in filter(None, (folder, PACKAGE_FOLDER)):
+        path = place / name
+        if path.is_file():
+            try:
+                return path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigurationError(f"{path} cannot be read as UTF-8 text: {type(error).__name__}") from None
+    return None
+
+
+def _check(environment: minijinja.Environment, name: str, context: Mapping[str, Any], folder: Path | None) -> None:
+    try:
+        environment.render_template(name, **context)
+    except minijinja.TemplateError as error:
+        if isinstance(error.__cause__, ConfigurationError):
+            raise error.__cause__ from None
+        at_fault = error.name or name
+        path = folder / at_fault if folder is not None and (folder / at_fault).is_file() else at_fault
+        raise ConfigurationError(f"{path}, line {error.line or 1}: {error.message}") from None
+
+
+def inert(value: object) -> str:
+    """Escapes a value for HTML so that no mail program makes a link of it, while the text stays the same.
+
+    Automatic linking looks at unbroken text; every dot, colon, at sign and slash becomes an element of its own.
+    """
+    if value is None:
+        return ""
+    pieces = _LINK_BREAKS.split(str(value))  # text and breaking characters in turn
+    return minijinja.safe(
+        "".join(
+            f"<span>{minijinja.escape(piece)}</span>" if place % 2 else str(minijinja.escape(piece))
+            for place, piece in enumerate(pieces)
+        )
+    )
+
+
+def _yes_no(value: object) -> object:
+    return ("yes" if value else "no") if isinstance(value, bool) else value
+
+
+def _blank_if_none(value: object) -> object:
+    return "" if value is None else value
