@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from leadstream_cli.embedded import EmbeddedServer
 from leadstream_events.settings import PREFIX, Settings
@@ -15,6 +16,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from tests.support import redis_server as servers
+
+# A shared machine stalls at times: how long one example takes says nothing.
+hypothesis.settings.register_profile("usual", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("fuzz", parent=hypothesis.settings.get_profile("usual"), max_examples=5_000)
+hypothesis.settings.load_profile("usual")
 
 
 @pytest.fixture(autouse=True)

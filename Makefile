@@ -1,0 +1,72 @@
+# Targets for people; .ci/run calls the same ones. `make help` lists them.
+# PYTHON is any Python from 3.11 on: `make test PYTHON=python3.12`. JOBS is the number of test processes.
+
+PYTHON ?= python3
+JOBS ?= 2
+BIN := .venv/bin
+UV_VENV := .venv/uv
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2] if sys.version_info >= (3, 11) else "")' 2>/dev/null)
+STAMP := .venv/.installed-$(VERSION)
+PIP_OPTIONS := --quiet --disable-pip-version-check --no-input
+EXTRAS := api mailer projections cli
+
+export PIP_ROOT_USER_ACTION := ignore
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo up test lint types bench faults fuzz requirements clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# The hashed files first, then the project without its dependencies: pip takes no hashes beside a local project.
+$(STAMP): requirements/dev.txt pyproject.toml
+	@test -n "$(VERSION)" || { echo "$(PYTHON) is not a Python from 3.11 on: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python$(VERSION) || { echo "venv     .venv (Python $(VERSION))"; $(PYTHON) -m venv --clear .venv; }
+	@echo "install  requirements/dev.txt"
+	@$(BIN)/python -m pip install $(PIP_OPTIONS) --require-hashes -r requirements/dev.txt
+	@echo "install  leadstream, editable"
+	@$(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps --no-build-isolation --editable .
+	@rm -f .venv/.installed-* && touch $@
+
+demo: $(STAMP) ## Run the main job on real parts and check that every mail arrived exactly once
+	@$(BIN)/leadstream demo
+
+up: $(STAMP) ## Run everything on this machine; API and dashboard on 127.0.0.1:8000
+	@$(BIN)/leadstream up
+
+test: $(STAMP) ## Run every test that needs no Docker
+	@$(BIN)/pytest --quiet -n $(JOBS) -m "not docker"
+
+lint: $(STAMP) ## Check style, format, types and who imports whom
+	@echo "lint     ruff check" && $(BIN)/ruff check --quiet .
+	@echo "lint     ruff format" && $(BIN)/ruff format --quiet --check .
+	@echo "lint     mypy --strict" && $(BIN)/mypy --no-error-summary
+	@echo "lint     imports" && $(BIN)/lint-imports
+
+types: $(STAMP) ## Check types only
+	@$(BIN)/mypy
+
+bench: $(STAMP) ## Measure throughput and latency on this machine
+	@$(BIN)/python -m benchmarks
+
+faults: $(STAMP) ## Run only the crash and outage tests
+	@$(BIN)/pytest --quiet -n $(JOBS) -m "not docker" tests/faults
+
+fuzz: $(STAMP) ## Run the property tests with many more examples
+	@$(BIN)/pytest --quiet -n $(JOBS) -m "hypothesis and not docker" --hypothesis-profile=fuzz
+
+requirements: ## Write requirements/*.txt anew from pyproject.toml
+	@echo "install  uv, in a throwaway environment"
+	@rm -rf $(UV_VENV) && $(PYTHON) -m venv $(UV_VENV) && $(UV_VENV)/bin/pip install $(PIP_OPTIONS) uv
+	@for extra in dev $(EXTRAS); do \
+		echo "compile  requirements/$$extra.txt"; \
+		constraint=; test $$extra = dev || constraint="--constraint requirements/dev.txt"; \
+		$(UV_VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+			--extra $$extra $$constraint pyproject.toml --output-file requirements/$$extra.txt || exit 1; \
+	done
+	@rm -rf $(UV_VENV)
+
+clean: ## Remove the environment and every cache; data directories stay
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	@find libs services cli tests -name __pycache__ -type d -prune -exec rm -rf {} +
