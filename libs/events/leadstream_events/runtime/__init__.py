@@ -1,0 +1,1 @@
+"""The consumer runtime: one for every service. Start reading at `consumer.py`."""

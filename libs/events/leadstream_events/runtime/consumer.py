@@ -1,0 +1,276 @@
+"""One consumer of one group: hands each entry to the handler at least once, and to one live worker at a time.
+
+It never acknowledges: the handler settles each delivery through the committer, together with its outcome. The loop
+only ticks; what it did last is in `last_read_s` and in the hooks. Redis trouble of every kind ends in a backoff and
+another try, a lost group is created again at its stored checkpoint, and a loop that reads nothing although entries
+wait is restarted by the watchdog.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+from structlog.stdlib import get_logger
+
+from leadstream_events.effects import Effect, Settlement, Verb
+from leadstream_events.effects import due as due_effect
+from leadstream_events.errors import RedisCause
+from leadstream_events.keys import due as due_key
+from leadstream_events.redis_client import classify
+from leadstream_events.runtime.committer import Committer
+from leadstream_events.runtime.delivery import Delivery, give_up
+from leadstream_events.runtime.hooks import Hooks
+from leadstream_events.runtime.policy import ConsumerPolicy, backoff_s, is_silent, needs_new_connections
+from leadstream_events.runtime.source import GroupSource, monotonic_s
+
+logger = get_logger("leadstream.consumer")
+
+
+class Handler(Protocol):
+    """What a service does with deliveries."""
+
+    def room(self) -> int:
+        """How many more deliveries it can take now; 0 stops the reading."""
+
+    async def wait_for_room(self) -> None:
+        """Returns when `room()` is above 0 again. May return early."""
+
+    def take(self, deliveries: Sequence[Delivery]) -> None:
+        """Takes deliveries over. Must return at once; each one is settled later, exactly once."""
+
+    async def drain(self) -> Sequence[Delivery]:
+        """Finishes what was begun; returns what was not, to be released. May be cancelled at the deadline."""
+
+
+class Consumer:
+    """Runs one consumer until `stop()`; see the module's promise."""
+
+    def __init__(
+        self,
+        source: GroupSource,
+        committer: Committer,
+        handler: Handler,
+        *,
+        policy: ConsumerPolicy,
+        hooks: Hooks,
+        on_group_created: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._source, self._committer, self._handler = source, committer, handler
+        self._policy, self._hooks, self._on_group_created = policy, hooks, on_group_created
+        self._in_flight: dict[tuple[str, str], Delivery] = {}
+        self._stopping = asyncio.Event()
+        self._maintained_s = self._renewed_s = self._retired_s = 0.0
+        self._next_due_s: float | None = None
+        self._failures = 0
+        self._trouble_s = 0.0
+        self.trouble: RedisCause | None = None
+        self.last_read_s = self.last_tick_s = monotonic_s()
+
+    def stop(self) -> None:
+        """Asks the loop to stop reading, finish or release what is in flight, and return."""
+        self._stopping.set()
+
+    def in_flight(self) -> list[tuple[str, str]]:
+        """Places of the deliveries that are being worked on."""
+        return list(self._in_flight)
+
+    async def settle(self, settlement: Settlement) -> bool:
+        """Settles one delivery; True when it took effect. The handler calls this, once per delivery."""
+        try:
+            return await self._committer.put(settlement)
+        finally:
+            self._in_flight.pop((settlement.stream, settlement.entry_id), None)
+            self._hooks.in_flight(len(self._in_flight))
+
+    def forget(self, delivery: Delivery) -> None:
+        """Drops a delivery that is somebody else's by now; nothing is settled."""
+        self._in_flight.pop(delivery.place, None)
+        self._hooks.in_flight(len(self._in_flight))
+
+    def release(self, delivery: Delivery, delay_s: float, *extra: Effect) -> Settlement:
+        """The settlement that gives a delivery back, to be taken by any worker after the delay."""
+        key = due_key(delivery.partition, self._source.group)
+        effects = (*extra, due_effect(key, delivery.stream, delivery.entry_id, delay_s))
+        return Settlement(delivery.stream, delivery.entry_id, effects, Verb.PARK)
+
+    async def run(self) -> None:
+        """Runs until stopped. Bugs of the handler pass through; Redis trouble does not."""
+        while not self._stopping.is_set():
+            loop = asyncio.create_task(self._read_forever(), name=f"consumer-{self._source.group}")
+            watch = asyncio.create_task(self._watch(), name=f"watchdog-{self._source.group}")
+            stopping = asyncio.create_task(self._stopping.wait())
+            try:
+                await asyncio.wait({loop, watch, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if loop.done() and not loop.cancelled() and loop.exception():
+                    raise loop.exception()  # type: ignore[misc]
+            finally:
+                for task in (loop, watch, stopping):
+                    task.cancel()
+                await asyncio.gather(loop, watch, stopping, return_exceptions=True)
+        await self._drain()
+
+    async def _read_forever(self) -> None:
+        await self._mend(RedisCause.NOGROUP)
+        while True:
+            self.last_tick_s = monotonic_s()
+            try:
+                await self.run_once()
+                self._note_success()
+            except Exception as error:
+                cause = classify(error)
+                if cause is None:
+                    raise
+                await self._note_trouble(cause.cause)
+
+    async def run_once(self) -> int:
+        """One tick: renew, claim, take what is due, read what is new. Returns how many deliveries it handed over."""
+        now = monotonic_s()
+        handed = await self._maintain(now)
+        room = self._handler.room()
+        if room <= 0:
+            return handed + await self._wait_for_room()
+        deliveries, self._next_due_s = await self._source.take_due(min(room, self._policy.batch))
+        if deliveries:
+            return handed + self._hand_over("due", deliveries)
+        deliveries = await self._source.read_new(min(room, self._policy.batch), self._block_s(now))
+        self.last_read_s = monotonic_s() if deliveries else self.last_read_s
+        return handed + self._hand_over("new", deliveries)
+
+    async def _wait_for_room(self) -> int:
+        try:
+            async with asyncio.timeout(self._policy.claim_every_s):
+                await self._handler.wait_for_room()
+        except TimeoutError:
+            pass
+        self.last_read_s = monotonic_s()
+        return 0
+
+    def _block_s(self, now: float) -> float:
+        until_maintenance = max(0.001, self._maintained_s + self._policy.claim_every_s - now)
+        bounds = [self._policy.block_s, until_maintenance]
+        if self._next_due_s is not None:
+            bounds.append(max(0.001, self._next_due_s))
+        return min(bounds)
+
+    async def _maintain(self, now: float) -> int:
+        """Renews leases, claims orphans and removes dead consumers, each when its time has come."""
+        if now - self._renewed_s >= self._policy.renew_every_s and self._in_flight:
+            await self._source.renew(self.in_flight())
+            self._renewed_s = now
+        if now - self._maintained_s < self._policy.claim_every_s:
+            return 0
+        self._maintained_s = now
+        if now - self._retired_s >= self._policy.lease_s:
+            await self._source.retire_dead_consumers()
+            self._retired_s = now
+        claimed = await self._source.claim_orphans(max(0, self._handler.room()), self._in_flight)
+        for delivery in claimed.poison:
+            cause = delivery.problem.cause if delivery.problem else "poison"
+            await self._dead_letter(delivery, cause, "delivered too often without ever finishing")
+        return self._hand_over("claimed", list(claimed.orphans))
+
+    def _hand_over(self, how: str, deliveries: list[Delivery]) -> int:
+        if not deliveries:
+            return 0
+        self._hooks.read(how, len(deliveries))
+        for delivery in deliveries:
+            self._in_flight[delivery.place] = delivery
+        self._hooks.in_flight(len(self._in_flight))
+        readable = [delivery for delivery in deliveries if delivery.problem is None]
+        for delivery in deliveries:
+            if delivery.problem is not None:
+                task = asyncio.ensure_future(
+                    self._dead_letter(delivery, delivery.problem.cause, delivery.problem.detail)
+                )
+                task.add_done_callback(_reveal)
+        if readable:
+            self._handler.take(readable)
+        return len(deliveries)
+
+    async def _dead_letter(self, delivery: Delivery, cause: str, detail: str) -> None:
+        logger.warning("entry given up", group=self._source.group, entry=delivery.entry_id, cause=cause)
+        settlement = give_up(delivery, self._source.group, cause, detail, datetime.now(UTC))
+        if await self.settle(settlement):
+            self._hooks.dead(cause)
+
+    def _note_success(self) -> None:
+        if self.trouble and monotonic_s() - self._trouble_s > 1.0:
+            logger.info("redis takes work again", group=self._source.group)
+            self.trouble, self._failures = None, 0
+            self._hooks.recovered()
+
+    async def _note_trouble(self, cause: RedisCause) -> None:
+        self._failures += 1
+        if self.trouble is not cause:
+            logger.warning("redis cannot take work; backing off", group=self._source.group, cause=cause.value)
+        self.trouble, self._trouble_s = cause, monotonic_s()
+        self._hooks.trouble(cause.value)
+        await self._pause(backoff_s(self._failures, self._policy, random.random()))
+        await self._mend(cause)
+
+    async def _mend(self, cause: RedisCause) -> None:
+        """Drops connections to a server that is gone, and creates groups that are missing. Never raises for Redis."""
+        try:
+            if needs_new_connections(cause):
+                for client in (self._source.client, self._source.blocking):
+                    await client.connection_pool.disconnect()
+            created = await self._source.ensure_groups()
+            if created and self._on_group_created:
+                await self._on_group_created()
+            if created:
+                logger.info("group created", group=self._source.group, streams=len(created))
+        except Exception as error:
+            if classify(error) is None:
+                raise
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass
+
+    async def _watch(self) -> None:
+        """Returns, so that `run` starts a new loop, when this one has gone silent."""
+        policy = self._policy
+        while True:
+            await asyncio.sleep(policy.silence_s / 2)
+            now = monotonic_s()
+            stuck = now - self.last_tick_s > policy.silence_s + policy.block_s + 2 * policy.backoff_max_s
+            if not stuck and self.trouble is None:
+                try:
+                    async with asyncio.timeout(policy.silence_s):
+                        lag = await self._source.unread()
+                except Exception as error:
+                    if classify(error) is None:
+                        raise
+                    continue
+                stuck = is_silent(now, self.last_read_s, lag, policy)
+            if stuck:
+                logger.error("the loop went silent; restarting it", group=self._source.group)
+                self._hooks.restarted()
+                self.last_read_s = self.last_tick_s = now
+                return
+
+    async def _drain(self) -> None:
+        """Finishes what was begun within the deadline, releases the rest, and leaves the group."""
+        try:
+            async with asyncio.timeout(self._policy.drain_s):
+                unseen = await self._source.unseen(self._in_flight)
+                left = [*unseen, *await self._handler.drain()]
+                await asyncio.gather(*(self.settle(self.release(delivery, 0.0)) for delivery in left))
+                await self._source.leave()
+        except TimeoutError:
+            logger.warning("drain deadline passed; leases will bring entries back", group=self._source.group)
+        except Exception as error:
+            if classify(error) is None:
+                raise
+
+
+def _reveal(task: asyncio.Future[None]) -> None:
+    if not task.cancelled() and task.exception():
+        logger.error("settling a dead letter failed", error=type(task.exception()).__name__)

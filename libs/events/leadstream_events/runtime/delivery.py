@@ -1,0 +1,80 @@
+"""A delivery: an entry handed to one consumer of one group; and how one is given up as a dead letter."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from datetime import datetime
+
+from leadstream_events import keys
+from leadstream_events.effects import Effect, Settlement, append
+from leadstream_events.envelope import Event, make_event
+from leadstream_events.errors import Malformed
+from leadstream_events.log import RawFields, read_entry
+from leadstream_events.schemas.events import EntryDeadLettered
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """`event` is None when the entry cannot be read; `problem` says why. `fields` is empty when it is gone."""
+
+    partition: int
+    stream: str
+    entry_id: str
+    fields: RawFields
+    event: Event | None
+    problem: Malformed | None = None
+    deliveries: int = 1
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """What identifies it: stream and entry id."""
+        return self.stream, self.entry_id
+
+
+def make_delivery(partition: int, stream: str, entry_id: bytes, fields: RawFields, deliveries: int = 1) -> Delivery:
+    """Reads an entry into a delivery; never raises."""
+    if not fields:
+        problem = Malformed("lost_trimmed", "the entry was deleted or trimmed while it was pending")
+        return Delivery(partition, stream, entry_id.decode(), {}, None, problem, deliveries)
+    entry = read_entry(stream, entry_id, fields)
+    return Delivery(partition, stream, entry.entry_id, fields, entry.event, entry.problem, deliveries)
+
+
+def _storable(fields: RawFields) -> tuple[dict[str, str], str]:
+    try:
+        return {name.decode(): value.decode() for name, value in fields.items()}, "utf-8"
+    except UnicodeDecodeError:
+        encode = base64.b64encode
+        return {encode(name).decode(): encode(value).decode() for name, value in fields.items()}, "base64"
+
+
+def dead_letter(delivery: Delivery, group: str, cause: str, detail: str, now: datetime) -> Effect:
+    """The effect that keeps a given-up entry, byte for byte, with its cause."""
+    fields, encoding = _storable(delivery.fields)
+    event = delivery.event
+    data = EntryDeadLettered(
+        stream=keys.name_of(delivery.stream),
+        entry_id=delivery.entry_id,
+        group=group,
+        cause=cause,
+        detail=detail[:500],
+        deliveries=delivery.deliveries,
+        email_id=getattr(event.data, "email_id", None) if event else None,
+        subscriber_id=getattr(event.data, "subscriber_id", None) if event else None,
+        fields=fields,
+        encoding=encoding,
+    )
+    dead = make_event(
+        data,
+        subject=event.subject if event else "",
+        now=now,
+        cause=event.id if event else "",
+        trace=event.trace if event else "",
+    )
+    return append(keys.stream(delivery.partition, keys.DEAD), dead)
+
+
+def give_up(delivery: Delivery, group: str, cause: str, detail: str, now: datetime) -> Settlement:
+    """Finishes a delivery as a dead letter."""
+    return Settlement(delivery.stream, delivery.entry_id, (dead_letter(delivery, group, cause, detail, now),))

@@ -1,0 +1,56 @@
+"""What the runtime tells metrics and tests. Every metric name of the runtime stands here."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge
+
+READ = Counter("leadstream_entries_read_total", "Entries handed to a group's consumer", ["group", "how"])
+SETTLED = Counter("leadstream_entries_settled_total", "Entries finished or parked", ["group", "verb"])
+LOST = Counter("leadstream_settlements_lost_total", "Settlements of entries that were not ours any more", ["group"])
+DEAD_LETTERS = Counter("leadstream_dead_letters_total", "Entries given up", ["group", "cause"])
+TROUBLE = Counter("leadstream_redis_trouble_total", "Times Redis could not take work", ["group", "cause"])
+RESTARTS = Counter("leadstream_consumer_restarts_total", "Loops restarted by the watchdog", ["group"])
+HEALTHY = Gauge("leadstream_consumer_healthy", "1 while the consumer can work", ["group"])
+IN_FLIGHT = Gauge("leadstream_entries_in_flight", "Entries being worked on", ["group"])
+
+
+class Hooks:
+    """Observes one consumer. Tests subclass it to await what happens; methods must return at once."""
+
+    def __init__(self, group: str) -> None:
+        self.group = group
+        HEALTHY.labels(group).set(1)
+
+    def read(self, how: str, count: int) -> None:
+        """`how`: new, due or claimed."""
+        READ.labels(self.group, how).inc(count)
+
+    def settled(self, verb: str, count: int) -> None:
+        """Settlements that took effect."""
+        SETTLED.labels(self.group, verb).inc(count)
+
+    def lost(self, count: int) -> None:
+        """Settlements refused, because somebody else had finished the entry."""
+        LOST.labels(self.group).inc(count)
+
+    def dead(self, cause: str) -> None:
+        """An entry became a dead letter."""
+        DEAD_LETTERS.labels(self.group, cause).inc()
+
+    def trouble(self, cause: str) -> None:
+        """Redis could not take work; the consumer backs off."""
+        TROUBLE.labels(self.group, cause).inc()
+        HEALTHY.labels(self.group).set(0)
+
+    def recovered(self) -> None:
+        """Redis takes work again."""
+        HEALTHY.labels(self.group).set(1)
+
+    def restarted(self) -> None:
+        """The watchdog restarted the loop."""
+        RESTARTS.labels(self.group).inc()
+        HEALTHY.labels(self.group).set(0)
+
+    def in_flight(self, count: int) -> None:
+        """How many deliveries are being worked on."""
+        IN_FLIGHT.labels(self.group).set(count)

@@ -1,0 +1,78 @@
+"""What a consumer decides, as pure functions of what it sees and of the time it is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from leadstream_events.errors import RedisCause
+from leadstream_events.keys import PARKED
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerPolicy:
+    """How a consumer reads, leases and gives up. Times are seconds."""
+
+    lease_s: float = 60.0
+    max_deliveries: int = 10
+    batch: int = 100
+    block_s: float = 2.0
+    drain_s: float = 10.0
+    backoff_min_s: float = 0.1
+    backoff_max_s: float = 5.0
+    silence_s: float = 10.0
+
+    @property
+    def renew_every_s(self) -> float:
+        """A third of the lease: two renewals may fail before an entry counts as an orphan."""
+        return self.lease_s / 3
+
+    @property
+    def claim_every_s(self) -> float:
+        """How often orphans are looked for; bounds how long after its lease an orphan waits."""
+        return min(self.lease_s / 4, 2.0)
+
+    @property
+    def forget_consumers_after_s(self) -> float:
+        """Idle time after which a consumer that owns nothing is removed."""
+        return max(2 * self.lease_s, 10.0)
+
+
+class Claim(StrEnum):
+    """What to do with a pending entry of somebody else."""
+
+    CLAIM = "claim"
+    DEAD_LETTER = "dead_letter"
+    LEAVE = "leave"
+
+
+def decide_claim(consumer: str, idle_s: float, deliveries: int, policy: ConsumerPolicy) -> Claim:
+    """An entry idle past its lease is an orphan; one delivered too often without ever finishing is poison.
+
+    Parked entries are nobody's orphans: they wait in `due`.
+    """
+    if consumer == PARKED or idle_s < policy.lease_s:
+        return Claim.LEAVE
+    return Claim.DEAD_LETTER if deliveries >= policy.max_deliveries else Claim.CLAIM
+
+
+def backoff_s(failures: int, policy: ConsumerPolicy, jitter: float) -> float:
+    """Seconds to wait after the n-th failure in a row (from 1); `jitter` is in [0, 1)."""
+    full = min(policy.backoff_max_s, policy.backoff_min_s * 2.0 ** min(failures - 1, 16))
+    return full * (0.5 + jitter / 2)
+
+
+def needs_new_connections(cause: RedisCause) -> bool:
+    """True when the server behind the connection is the wrong one, or gone: the address is resolved again."""
+    return cause in (RedisCause.READONLY, RedisCause.DOWN, RedisCause.TIMEOUT)
+
+
+def is_silent(now_s: float, last_read_s: float, lag: int, policy: ConsumerPolicy) -> bool:
+    """True when entries wait and nothing was read for too long: the loop has lost its way."""
+    return lag > 0 and now_s - last_read_s > policy.silence_s
+
+
+def consumer_name(service: str, host: str, boot_id: str) -> str:
+    """A name no other process ever had: a reused one would inherit strangers' pending entries."""
+    safe = "".join(char if char.isalnum() or char in "-." else "-" for char in host)[:40]
+    return f"{service}-{safe}-{boot_id}"

@@ -1,0 +1,189 @@
+"""Wires a consumer together and runs several of them as one service process.
+
+SIGTERM and SIGINT, as PID 1 or not, drain the consumers within the drain deadline; the exit code is 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from structlog.stdlib import get_logger
+
+from leadstream_events.errors import ConfigurationError
+from leadstream_events.ids import new_id
+from leadstream_events.keys import META
+from leadstream_events.redis_client import Client, classify, connect
+from leadstream_events.runtime.batch import BatchHandler, Handle
+from leadstream_events.runtime.committer import Committer, Stuck
+from leadstream_events.runtime.consumer import Consumer, Handler
+from leadstream_events.runtime.hooks import Hooks
+from leadstream_events.runtime.policy import ConsumerPolicy, consumer_name
+from leadstream_events.runtime.source import GroupSource
+from leadstream_events.settings import Settings
+
+logger = get_logger("leadstream.service")
+
+
+def policy_of(settings: Settings, *, batch: int = 100) -> ConsumerPolicy:
+    """The consumer policy that the settings ask for."""
+    return ConsumerPolicy(
+        lease_s=settings.lease,
+        max_deliveries=settings.max_deliveries,
+        batch=batch,
+        drain_s=settings.drain_deadline,
+    )
+
+
+def boot_name(service: str) -> str:
+    """This process's consumer name; the boot id makes it one that no process had before."""
+    return consumer_name(service, socket.gethostname(), new_id()[-12:])
+
+
+@asynccontextmanager
+async def clients(settings: Settings, policy: ConsumerPolicy) -> AsyncIterator[tuple[Client, Client]]:
+    """Yields (client, blocking client). The blocking one outlasts its own BLOCK by design (redis-py issue 3138)."""
+    client = connect(settings.redis_url, timeout_s=5.0)
+    blocking = connect(settings.redis_url, timeout_s=policy.block_s + 5.0)
+    try:
+        yield client, blocking
+    finally:
+        for item in (client, blocking):
+            with contextlib.suppress(Exception):
+                await item.aclose()
+
+
+@asynccontextmanager
+async def consumer(
+    settings: Settings,
+    policy: ConsumerPolicy,
+    *,
+    group: str,
+    partition: int,
+    streams: Sequence[str],
+    name: str,
+    make_handler: Callable[[Client], Handler],
+    hooks: Hooks | None = None,
+    stuck: Stuck | None = None,
+    on_group_created: Callable[[], Awaitable[None]] | None = None,
+) -> AsyncIterator[Consumer]:
+    """Yields a wired consumer; `make_handler` gets the Redis client and returns the handler.
+
+    A handler with an attribute `consumer` gets the consumer set on it.
+    """
+    observer = hooks or Hooks(group)
+    async with clients(settings, policy) as (client, blocking):
+        source = GroupSource(
+            client, blocking, group=group, consumer=name, partition=partition, streams=streams, policy=policy
+        )
+        committer = Committer(
+            client, group=group, consumer=name, partition=partition, policy=policy, hooks=observer, stuck=stuck
+        )
+        async with committer:
+            handler = make_handler(client)
+            made = Consumer(
+                source, committer, handler, policy=policy, hooks=observer, on_group_created=on_group_created
+            )
+            handler.consumer = made  # type: ignore[attr-defined]
+            yield made
+
+
+@asynccontextmanager
+async def batch_consumer(
+    settings: Settings,
+    policy: ConsumerPolicy,
+    *,
+    group: str,
+    partition: int,
+    streams: Sequence[str],
+    name: str,
+    make_handle: Callable[[Client], Handle],
+    hooks: Hooks | None = None,
+    on_group_created: Callable[[], Awaitable[None]] | None = None,
+) -> AsyncIterator[Consumer]:
+    """Like `consumer`, for a batch function."""
+    observer = hooks or Hooks(group)
+
+    def make_handler(client: Client) -> Handler:
+        return BatchHandler(make_handle(client), group=group, policy=policy, hooks=observer)
+
+    async with consumer(
+        settings,
+        policy,
+        group=group,
+        partition=partition,
+        streams=streams,
+        name=name,
+        make_handler=make_handler,
+        hooks=observer,
+        on_group_created=on_group_created,
+    ) as made:
+        yield made
+
+
+async def check_partitions(client: Client, partitions: int) -> None:
+    """Fixes the number of partitions at the first start; raises `ConfigurationError` when it is another one now."""
+    await client.hsetnx(META, "partitions", partitions)
+    stored = int(await client.hget(META, "partitions"))
+    if stored != partitions:
+        raise ConfigurationError(
+            f"LEADSTREAM_PARTITIONS is {partitions}, but this Redis was started with {stored}: "
+            f"set it back to {stored} (leads are placed by it)"
+        )
+
+
+Build = Callable[[AsyncExitStack], Awaitable[Sequence[Consumer]]]
+
+
+async def run_service(service: str, settings: Settings, build: Build) -> None:
+    """Runs the consumers that `build` makes until SIGTERM or SIGINT, then drains them. A bug passes through.
+
+    Redis need not be there yet; a signal ends the waiting too.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await _wait_for_redis(settings, stopping)
+    if stopping.is_set():
+        return
+    async with AsyncExitStack() as stack:
+        consumers = await build(stack)
+        logger.info("ready", service=service, consumers=len(consumers))
+        async with asyncio.TaskGroup() as tasks:
+            for item in consumers:
+                tasks.create_task(item.run())
+            tasks.create_task(_stop_on(stopping, consumers))
+    logger.info("stopped", service=service)
+
+
+async def _stop_on(stopping: asyncio.Event, consumers: Sequence[Consumer]) -> None:
+    await stopping.wait()
+    for item in consumers:
+        item.stop()
+
+
+async def _wait_for_redis(settings: Settings, stopping: asyncio.Event) -> None:
+    """Waits until Redis takes a write and the partitions fit, or until stopping: start order must not matter."""
+    client = connect(settings.redis_url, timeout_s=5.0)
+    said = False
+    try:
+        while not stopping.is_set():
+            try:
+                await check_partitions(client, settings.partitions)
+                return
+            except Exception as error:
+                cause = classify(error)
+                if cause is None:
+                    raise
+                if not said:
+                    logger.warning("waiting for redis", cause=cause.cause.value)
+                said = True
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stopping.wait(), 0.5)
+    finally:
+        await client.aclose()
