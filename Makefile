@@ -7,7 +7,7 @@ BIN := .venv/bin
 UV_VENV := .venv/uv
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2] if sys.version_info >= (3, 11) else "")' 2>/dev/null)
 STAMP := .venv/.installed-$(VERSION)
-PIP_OPTIONS := --quiet --disable-pip-version-check --no-input
+PIP_OPTIONS := -qq --disable-pip-version-check --no-input
 EXTRAS := api mailer projections cli
 
 export PIP_ROOT_USER_ACTION := ignore
