@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +29,7 @@ APPENDFSYNC = ("always", "everysec", "no")
 LOG_NAME = "server.log"
 _PORT_ATTEMPTS = 5
 _SOCKET_PATH_LIMIT = 100  # sun_path holds 104 bytes on macOS, 108 on Linux (unix(7))
+_SOCKET_NAME = "s"
 _STOP_S = 10.0
 
 
@@ -94,6 +94,7 @@ class EmbeddedServer:
         command = [str(_executable(binary)), *_options(appendfsync), *extra]
         lock = DirectoryLock.acquire(data_dir)
         try:
+            _remove_socket_dir(lock.left_behind)
             for _ in range(_PORT_ATTEMPTS - 1 if port == 0 else 0):
                 try:
                     return cls._start_at(data_dir, lock, port, command, ready_within_s, watchdog)
@@ -190,7 +191,7 @@ class EmbeddedServer:
         if isinstance(result, OSError):
             raise ConfigurationError(f"the embedded server cannot be started: {result.strerror}")
         self._process, self.pid = result, result.pid
-        self._lock.write_owner(server_pid=result.pid)
+        self._lock.write_owner(result.pid, self._socket_dir)
 
     def _popen(self, command: Sequence[str], read_end: int) -> subprocess.Popen[bytes]:
         inherited = [self._lock.descriptor, *([read_end] if read_end >= 0 else [])]
@@ -230,9 +231,8 @@ class EmbeddedServer:
         if self._owner_pipe is not None:
             os.close(self._owner_pipe)
             self._owner_pipe = None
-        if self._socket_dir is not None:
-            shutil.rmtree(self._socket_dir, ignore_errors=True)
-            self._socket_dir = None
+        _remove_socket_dir(self._socket_dir)
+        self._socket_dir = None
 
 
 def _executable(binary: Path | None) -> Path:
@@ -259,7 +259,7 @@ def _options(appendfsync: str) -> list[str]:
 def _choose_endpoint(port: int | None) -> tuple[Endpoint, Path | None]:
     if port is None:
         directory = _short_directory()
-        return Endpoint(socket_path=directory / "s"), directory
+        return Endpoint(socket_path=directory / _SOCKET_NAME), directory
     if port == 0:
         return Endpoint(port=free_port()), None
     if port_taken(port):
@@ -275,3 +275,11 @@ def _short_directory() -> Path:
     with contextlib.suppress(OSError):
         directory.rmdir()
     return Path(tempfile.mkdtemp(prefix="leadstream-", dir="/tmp"))
+
+
+def _remove_socket_dir(directory: Path | None) -> None:
+    """Removes the socket and its directory, and nothing else that somebody may have put there."""
+    if directory is not None:
+        with contextlib.suppress(OSError):
+            (directory / _SOCKET_NAME).unlink(missing_ok=True)
+            directory.rmdir()

@@ -16,6 +16,7 @@ from leadstream_events.errors import ConfigurationError
 LOCK_NAME = "server.lock"
 _GRACE_S = 5.0
 _POLL_S = 0.02
+_MAX_BYTES = 512
 
 
 class DirectoryLock:
@@ -23,6 +24,8 @@ class DirectoryLock:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
+        # The socket directory of an owner that was killed before it could remove it.
+        self.left_behind = _read_socket_dir(descriptor)
 
     @classmethod
     def acquire(cls, data_dir: Path) -> DirectoryLock:
@@ -61,9 +64,9 @@ class DirectoryLock:
                 )
             time.sleep(_POLL_S)
 
-    def write_owner(self, server_pid: int = 0) -> None:
-        """Writes who holds the directory: for the error message of the next one and for people."""
-        line = f"{os.getpid()} {server_pid}\n".encode()
+    def write_owner(self, server_pid: int = 0, socket_dir: Path | None = None) -> None:
+        """Writes who holds the directory, and what the next owner must remove should this one be killed."""
+        line = b"%d %d %s\n" % (os.getpid(), server_pid, os.fsencode(socket_dir) if socket_dir else b"")
         os.ftruncate(self.descriptor, 0)
         os.pwrite(self.descriptor, line, 0)
 
@@ -76,8 +79,13 @@ class DirectoryLock:
 
 
 def _read_owner(descriptor: int) -> int:
-    parts = os.pread(descriptor, 64, 0).split()
+    parts = os.pread(descriptor, _MAX_BYTES, 0).split()
     return int(parts[0]) if parts and parts[0].isdigit() else 0
+
+
+def _read_socket_dir(descriptor: int) -> Path | None:
+    parts = os.pread(descriptor, _MAX_BYTES, 0).rstrip(b"\n").split(b" ", 2)
+    return Path(os.fsdecode(parts[2])) if len(parts) == 3 and parts[2] else None
 
 
 def _runs(pid: int) -> bool:

@@ -39,7 +39,8 @@ def owner(request: pytest.FixtureRequest, binary: Path, tmp_path: Path) -> Itera
     """A process that owns a server on `tmp_path / "data"`."""
     args = [str(tmp_path / "data"), str(binary), request.param]
     module = "tests.support.embedded_owner"
-    process = ServiceProcess(args, env={}, output=tmp_path / "owner.log", ready_line="owned ", module=module, cwd=ROOT)
+    env = {"TMPDIR": str(tmp_path)}
+    process = ServiceProcess(args, env=env, output=tmp_path / "owner.log", ready_line="owned ", module=module, cwd=ROOT)
     with process:
         yield process
 
@@ -62,6 +63,16 @@ def test_a_directory_is_free_and_complete_after_its_owner_was_sigkilled(owner: S
     owner.kill()
     with EmbeddedServer.start(tmp_path / "data") as server:
         assert client(server.url).get("kept") == "yes"
+
+
+def test_the_next_owner_removes_the_socket_that_a_killed_one_left(owner: ServiceProcess, tmp_path: Path) -> None:
+    pid, url = server_of(owner)
+    left = Path(url.removeprefix("unix://"))
+    owner.kill()
+    eventually_sync(lambda: not process_runs(pid), "the server to die with its owner")
+    assert left.exists()
+    with EmbeddedServer.start(tmp_path / "data"):
+        assert not left.parent.exists()
 
 
 def test_a_second_owner_is_refused_with_the_directory_and_the_pid_of_the_first(
