@@ -71,9 +71,13 @@ def _sentinel(url: str, options: dict[str, Any]) -> Client:
         host, _, port = item.rpartition(":") if ":" in item else (item, "", "26379")
         addresses.append((host, int(port)))
     user, _, password = credentials.partition(":")
-    login = {"username": unquote(user) or None, "password": unquote(password) or None} if credentials else {}
+    login: dict[str, Any] = (
+        {"username": unquote(user) or None, "password": unquote(password) or None} if credentials else {}
+    )
     query = dict(parse_qsl(parts.query))
-    sentinel = Sentinel(addresses, sentinel_kwargs={"socket_timeout": 2.0, **query}, **options)
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        addresses, sentinel_kwargs={"socket_timeout": 2.0, **query}, **options
+    )
     return sentinel.master_for(service, db=int(db or 0), **login)
 
 

@@ -91,4 +91,5 @@ class PipelinedWriter:
                     pipe.evalsha(script.sha, len(keys), *keys, *args)
                 else:
                     pipe.eval(script.text, len(keys), *keys, *args)
-            return await pipe.execute(raise_on_error=False)
+            replies: list[Any] = await pipe.execute(raise_on_error=False)
+            return replies

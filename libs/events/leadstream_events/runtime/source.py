@@ -168,12 +168,16 @@ class GroupSource:
 
     async def unseen(self, in_flight: Iterable[tuple[str, str]]) -> list[Delivery]:
         """Entries pending for this consumer that it does not know of: the reply to their reading was cut off."""
-        known, out = set(in_flight), []
+        known = set(in_flight)
+        out: list[Delivery] = []
         for stream in self.streams:
             page = await self.client.xpending_range(stream, self.group, "-", "+", 1000, consumername=self.consumer)
-            for item in page:
-                if (stream, item["message_id"].decode()) not in known:
-                    out.append(make_delivery(self.partition, stream, item["message_id"], {}))
+            ids = [item["message_id"] for item in page]
+            out += [
+                make_delivery(self.partition, stream, entry_id, {})
+                for entry_id in ids
+                if (stream, entry_id.decode()) not in known
+            ]
         return out
 
     async def unread(self) -> int:

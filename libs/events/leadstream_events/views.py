@@ -1,0 +1,266 @@
+"""What is known of leads, read for people: the API and the command line show the same.
+
+The ledger tells how far each mail is, and is exact at once. The timeline of attempts comes from the projection
+`leads`, which may lag: `timeline_complete` says whether it has seen every attempt that the ledger knows of. Redis
+errors pass through as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from leadstream_events import keys
+from leadstream_events.ids import WELCOME_RECIPIENT, email_id
+from leadstream_events.ledger import Row, State, parse_row
+from leadstream_events.log import Entry, StreamLog
+from leadstream_events.schemas.events import EmailRequested, Kind, LeadErased, LeadReceived
+from leadstream_events.schemas.lead import Lead
+from leadstream_events.schemas.subscriber import Subscriber
+from leadstream_events.views_paging import Window, entry_order, newest_first
+from leadstream_events.views_timeline import Moment, attempts_in, mail_of, moment
+
+_LEAD_FIELD = b"lead"
+_WAITING = (State.REQUESTED, State.SENDING, State.DEFERRED, State.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class MailCounts:
+    """How many mails of a lead are in which state; `open` ones may still be sent."""
+
+    total: int = 0
+    open: int = 0
+    sent: int = 0
+    failed: int = 0
+    skipped: int = 0
+    held: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LeadSummary:
+    """A lead in a list."""
+
+    lead_id: str
+    received_at: datetime
+    mode: str
+    full_name: str
+    email: str
+    state: str | None
+    source: str | None
+    mails: MailCounts
+
+
+@dataclass(frozen=True, slots=True)
+class LeadPage:
+    """Some leads, newest first. `next_cursor` is None on the last page; a page may be empty and still have a next."""
+
+    items: tuple[LeadSummary, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MailView:
+    """One mail of a lead. `next_attempt_at` is set while deferred; `phase` while an attempt is under way."""
+
+    email_id: str
+    kind: Kind | None
+    subscriber_id: str | None
+    subscriber_name: str | None
+    state: State
+    attempts: int
+    unknown_attempts: int
+    phase: str | None
+    changed_at: datetime | None
+    next_attempt_at: datetime | None
+    timeline: tuple[Moment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LeadView:
+    """A lead with all that happened to it. `lead` is None once its entry was trimmed away or erased."""
+
+    lead_id: str
+    received_at: datetime | None
+    mode: str | None
+    trace: str | None
+    lead: Lead | None
+    erased: bool
+    mails: tuple[MailView, ...]
+    timeline: tuple[Moment, ...]
+    timeline_complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Ledger:
+    """The ledger hash of a lead, parsed."""
+
+    lead_entry: str | None
+    rows: Mapping[str, Row] = field(default_factory=dict)
+
+
+def _parse_ledger(raw: Mapping[bytes, bytes]) -> _Ledger:
+    rows: dict[str, Row] = {}
+    for name, value in raw.items():
+        if name == _LEAD_FIELD:
+            continue
+        try:
+            rows[name.decode()] = parse_row(value.decode())
+        except ValueError:  # a field of a newer version: not a mail that this code can show
+            continue
+    found = raw.get(_LEAD_FIELD)
+    return _Ledger(found.decode().partition(" ")[0] if found else None, rows)
+
+
+def count_mails(rows: Iterable[Row]) -> MailCounts:
+    """Counts the rows of one ledger by state."""
+    states = [row.state for row in rows]
+    return MailCounts(
+        total=len(states),
+        open=sum(state in _WAITING for state in states),
+        sent=states.count(State.SENT),
+        failed=states.count(State.FAILED),
+        skipped=states.count(State.SKIPPED),
+        held=states.count(State.HELD),
+    )
+
+
+async def lead_page(
+    log: StreamLog,
+    *,
+    limit: int,
+    cursor: str | None = None,
+    state: str | None = None,
+    source: str | None = None,
+    window: Window | None = None,
+) -> LeadPage:
+    """Returns a page of leads; `window` goes by the time of storage. Raises `BadCursor`."""
+
+    def keep(entry: Entry) -> bool:
+        data = entry.event.data if entry.event else None
+        if not isinstance(data, LeadReceived):
+            return False
+        return (state is None or data.lead.state == state) and (source is None or data.lead.source == source)
+
+    found = await newest_first(log, keys.LEADS, limit=limit, cursor=cursor, window=window, keep=keep)
+    ledgers = await _ledgers(log, [entry.event.subject for entry in found.entries if entry.event])
+    items = [
+        _summary(entry, event_ledger) for entry, event_ledger in zip(found.entries, ledgers, strict=True) if entry.event
+    ]
+    return LeadPage(tuple(items), found.cursor)
+
+
+async def _ledgers(log: StreamLog, lead_ids: Sequence[str]) -> list[_Ledger]:
+    if not lead_ids:
+        return []
+    async with log.client.pipeline(transaction=False) as pipe:
+        for lead_id in lead_ids:
+            pipe.hgetall(keys.ledger(log.partition(lead_id), lead_id))
+        return [_parse_ledger(raw) for raw in await pipe.execute()]
+
+
+def _summary(entry: Entry, ledger: _Ledger) -> LeadSummary:
+    event = entry.event
+    assert event is not None and isinstance(event.data, LeadReceived)  # noqa: S101  -- `keep` let nothing else by
+    lead = event.data.lead
+    return LeadSummary(
+        event.subject,
+        event.time,
+        event.data.mode,
+        lead.full_name,
+        lead.email,
+        lead.state,
+        lead.source,
+        count_mails(ledger.rows.values()),
+    )
+
+
+async def lead_view(log: StreamLog, lead_id: str, subscribers: Sequence[Subscriber] = ()) -> LeadView | None:
+    """Returns a lead with its mails and their attempts, or None when no such lead was ever stored.
+
+    `subscribers` lends names to ids.
+    """
+    partition = log.partition(lead_id)
+    raw, generation = await asyncio.gather(
+        log.client.hgetall(keys.ledger(partition, lead_id)),
+        log.client.hget(keys.projection_pointer(partition), "leads"),
+    )
+    if not raw:
+        return None
+    ledger = _parse_ledger(raw)
+    refs = await log.client.hgetall(keys.projection(partition, "leads", int(generation or 1), lead_id))
+    entries = [entry for entry in await log.read_many(_places(partition, ledger, refs)) if entry is not None]
+    return _assemble(lead_id, ledger, entries, {subscriber.id: subscriber.name for subscriber in subscribers})
+
+
+def _places(partition: int, ledger: _Ledger, refs: Mapping[bytes, bytes]) -> list[tuple[str, str]]:
+    """Where the events of the lead are: those the projection knows, and those the ledger itself points to."""
+    known = {tuple(value.decode().split(" ", 1)) for name, value in refs.items() if name.startswith(b"@")}
+    known |= {(keys.EMAILS, row.entry) for row in ledger.rows.values() if row.entry != "-"}
+    if ledger.lead_entry:
+        known.add((keys.LEADS, ledger.lead_entry))
+    ordered = sorted((place for place in known if len(place) == 2), key=lambda place: entry_order(place[1]))
+    return [(keys.stream(partition, name), entry_id) for name, entry_id in ordered]
+
+
+def _assemble(lead_id: str, ledger: _Ledger, entries: Sequence[Entry], names: Mapping[str, str]) -> LeadView:
+    of_lead: list[Moment] = []
+    of_mail: dict[str, list[Entry]] = {}
+    received = next((e.event for e in entries if e.event and isinstance(e.event.data, LeadReceived)), None)
+    for entry in entries:
+        mail = mail_of(entry)
+        if mail:
+            of_mail.setdefault(mail, []).append(entry)
+        else:
+            of_lead.append(moment(entry))
+    mails = [_mail_view(lead_id, mail, row, of_mail.get(mail, ()), names) for mail, row in sorted(ledger.rows.items())]
+    complete = all(
+        attempts_in(of_mail.get(mail, ())) >= row.attempts - (row.state is State.SENDING)
+        for mail, row in ledger.rows.items()
+    )
+    data = received.data if received and isinstance(received.data, LeadReceived) else None
+    return LeadView(
+        lead_id=lead_id,
+        received_at=received.time if received else None,
+        mode=data.mode if data else None,
+        trace=received.trace or None if received else None,
+        lead=data.lead if data else None,
+        erased=any(entry.event and isinstance(entry.event.data, LeadErased) for entry in entries),
+        mails=tuple(sorted(mails, key=lambda mail: (mail.kind is Kind.WELCOME, mail.subscriber_name or ""))),
+        timeline=tuple(of_lead),
+        timeline_complete=complete,
+    )
+
+
+def _mail_view(lead_id: str, mail: str, row: Row, entries: Sequence[Entry], names: Mapping[str, str]) -> MailView:
+    kind, subscriber_id = _recipient(lead_id, mail, entries, names)
+    at = datetime.fromtimestamp(row.at_ms / 1000, UTC) if row.at_ms else None
+    return MailView(
+        email_id=mail,
+        kind=kind,
+        subscriber_id=subscriber_id,
+        subscriber_name=names.get(subscriber_id) if subscriber_id else None,
+        state=row.state,
+        attempts=row.attempts,
+        unknown_attempts=row.unknowns,
+        phase=row.phase if row.phase != "-" and row.state is State.SENDING else None,
+        changed_at=None if row.state is State.DEFERRED else at,
+        next_attempt_at=at if row.state is State.DEFERRED else None,
+        timeline=tuple(moment(entry) for entry in entries),
+    )
+
+
+def _recipient(
+    lead_id: str, mail: str, entries: Sequence[Entry], names: Mapping[str, str]
+) -> tuple[Kind | None, str | None]:
+    """Kind and subscriber, from the request if it can be read, else by deriving the id again (`ids.email_id`)."""
+    for entry in entries:
+        if entry.event and isinstance(entry.event.data, EmailRequested):
+            return entry.event.data.kind, entry.event.data.subscriber_id
+    if mail == email_id(lead_id, Kind.WELCOME, WELCOME_RECIPIENT):
+        return Kind.WELCOME, None
+    for subscriber_id in names:
+        if mail == email_id(lead_id, Kind.NOTIFICATION, subscriber_id):
+            return Kind.NOTIFICATION, subscriber_id
+    return None, None

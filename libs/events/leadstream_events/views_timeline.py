@@ -1,0 +1,118 @@
+"""One line per event of a lead, with what the SMTP server said; no address and nothing of the lead's own data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from leadstream_events import keys
+from leadstream_events.log import Entry
+from leadstream_events.schemas.events import (
+    EmailBounced,
+    EmailComplained,
+    EmailDeferred,
+    EmailFailed,
+    EmailOutcomeUnknown,
+    EmailSent,
+    EmailSkipped,
+    EventData,
+    SmtpFailure,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One thing that happened. `stream` and `entry_id` say where it is stored."""
+
+    time: datetime | None
+    event: str
+    stream: str
+    entry_id: str
+    attempt: int | None = None
+    code: int | None = None
+    enhanced: str | None = None
+    phase: str | None = None
+    reply: str | None = None
+    cause: str | None = None
+    next_attempt_at: datetime | None = None
+    possible_duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    attempt: int | None = None
+    code: int | None = None
+    enhanced: str | None = None
+    phase: str | None = None
+    reply: str | None = None
+    cause: str | None = None
+    next_attempt_at: datetime | None = None
+    possible_duplicate: bool = False
+
+
+def _failed(attempt: int, failure: SmtpFailure | None, cause: str = "", due: datetime | None = None) -> _Facts:
+    if failure is None:
+        return _Facts(attempt, cause=cause or None)
+    return _Facts(
+        attempt,
+        failure.code,
+        failure.enhanced,
+        failure.phase,
+        failure.line or None,
+        cause or failure.cause or None,
+        due,
+    )
+
+
+def _facts(data: EventData) -> _Facts:
+    match data:
+        case EmailSent():
+            return _Facts(data.attempt, data.code, reply=data.reply, possible_duplicate=data.after_unknown)
+        case EmailDeferred():
+            return _failed(data.attempt, data.failure, due=data.next_attempt_at)
+        case EmailFailed():
+            return _failed(data.attempt, data.failure, data.cause)
+        case EmailOutcomeUnknown():
+            return _Facts(data.attempt, reply=data.detail or None, cause=data.policy, possible_duplicate=True)
+        case EmailSkipped():
+            return _Facts(cause=data.reason)
+        case EmailBounced():
+            return _Facts(None, data.code, data.enhanced, None, data.detail or None, data.bounce_class)
+        case EmailComplained():
+            return _Facts(cause=data.feedback_type)
+        case _:
+            return _Facts()
+
+
+def moment(entry: Entry) -> Moment:
+    """Returns the line for an entry; one that cannot be read shows its cause."""
+    name = keys.name_of(entry.stream)
+    if entry.event is None:
+        cause = entry.problem.cause if entry.problem else None
+        return Moment(None, "unreadable", name, entry.entry_id, cause=cause)
+    facts = _facts(entry.event.data)
+    return Moment(
+        entry.event.time,
+        entry.event.type,
+        name,
+        entry.entry_id,
+        facts.attempt,
+        facts.code,
+        facts.enhanced,
+        facts.phase,
+        facts.reply,
+        facts.cause,
+        facts.next_attempt_at,
+        facts.possible_duplicate,
+    )
+
+
+def mail_of(entry: Entry) -> str | None:
+    """The mail that an entry tells of, or None when it tells of the lead as a whole."""
+    return getattr(entry.event.data, "email_id", None) if entry.event else None
+
+
+def attempts_in(entries: Iterable[Entry]) -> int:
+    """The highest attempt that these entries tell of."""
+    return max((getattr(entry.event.data, "attempt", 0) for entry in entries if entry.event), default=0)
