@@ -67,6 +67,16 @@ def count(key: str, field: str, by: int = 1) -> Effect:
     return Effect("HINCRBY", key, (field, by))
 
 
+def set_greatest(key: str, field: str, value: str) -> Effect:
+    """Sets a hash field unless it holds a greater text; for values that must not depend on the order of events."""
+    return Effect("MAX", key, (field, value))
+
+
+def expire(key: str, seconds: int) -> Effect:
+    """EXPIRE."""
+    return Effect("EXPIRE", key, (seconds,))
+
+
 def once(key: str, field: str, value: str, effects: Sequence[Effect]) -> tuple[Effect, ...]:
     """The effects, guarded: they happen only if the hash field was absent, and set it."""
     return (Effect("ONCE", key, (field, value, len(effects))), *effects)

@@ -4,6 +4,7 @@
 --   stream key, entry id, verb (ack | park), fence key or 0, fence field, fence prefix, number of effects; per effect
 --   command, key, number of arguments, arguments
 --   ONCE field value n   sets a hash field if it is absent, else skips the next n effects
+--   MAX field value      sets a hash field unless it holds a greater text: the order of events does not matter
 --   DUE member delay_ms  puts a member into a sorted set, scored by the server's time plus the delay
 -- returns per entry 1 (done) | 0 (was not ours any more: nothing was changed)
 -- invariant: an effect happens exactly once, because the entry (or its ledger row) stops being ours with it
@@ -26,6 +27,9 @@ end
 local function effect(command, key, first, count)
   if command == 'ONCE' then
     if redis.call('HSETNX', key, ARGV[first], ARGV[first + 1]) == 0 then return tonumber(ARGV[first + 2]) end
+  elseif command == 'MAX' then
+    local had = redis.call('HGET', key, ARGV[first])
+    if not had or had < ARGV[first + 1] then redis.call('HSET', key, ARGV[first], ARGV[first + 1]) end
   elseif command == 'DUE' then
     redis.call('ZADD', key, now + ARGV[first + 1], ARGV[first])
   else

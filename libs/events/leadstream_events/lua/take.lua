@@ -2,7 +2,8 @@
 -- KEYS    one sorted set per limit: its granted tokens, scored by the server's time in ms
 -- ARGV[1] request id  ARGV[2] number of limits; per limit: count, span in ms; then per mail its limits' numbers
 --         with commas between
--- returns per mail 0 (granted; the token is '<request id>:<mail number>') | ms after which to ask again
+-- returns per mail two numbers: 0 (granted; the token is '<request id>:<mail number>', numbers from 0) or the ms
+--         after which to ask again; and the number of the limit that stands in the way
 -- invariant: in no span does a limit hand out more than its count (a sliding log, not fixed windows)
 local request, limits = ARGV[1], tonumber(ARGV[2])
 local clock = redis.call('TIME')
@@ -23,18 +24,21 @@ local function wait(n)
 end
 
 for at = 3 + 2 * limits, #ARGV do
-  local delay, mine = 0, {}
+  local delay, blocking, mine = 0, 0, {}
   for n in string.gmatch(ARGV[at], '%d+') do
-    mine[#mine + 1] = tonumber(n)
-    delay = math.max(delay, wait(tonumber(n)))
+    n = tonumber(n)
+    mine[#mine + 1] = n
+    local longer = wait(n)
+    if longer > delay then delay, blocking = longer, n end
   end
   if delay == 0 then
     for _, n in ipairs(mine) do
-      redis.call('ZADD', KEYS[n], now, request .. ':' .. #out)
+      redis.call('ZADD', KEYS[n], now, request .. ':' .. #out / 2)
       redis.call('PEXPIRE', KEYS[n], span[n] + 1000)
       used[n] = used[n] + 1
     end
   end
   out[#out + 1] = delay
+  out[#out + 1] = blocking
 end
 return out

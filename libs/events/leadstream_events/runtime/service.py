@@ -11,6 +11,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Protocol
 
 from structlog.stdlib import get_logger
 
@@ -136,7 +137,17 @@ async def check_partitions(client: Client, partitions: int) -> None:
         )
 
 
-Build = Callable[[AsyncExitStack], Awaitable[Sequence[Consumer]]]
+class Runnable(Protocol):
+    """What a service process runs beside others: a consumer, or whatever must end with it."""
+
+    async def run(self) -> None:
+        """Runs until stopped. What it raises ends the process."""
+
+    def stop(self) -> None:
+        """Asks `run` to finish what was begun and return."""
+
+
+Build = Callable[[AsyncExitStack], Awaitable[Sequence[Runnable]]]
 
 
 async def run_service(service: str, settings: Settings, build: Build) -> None:
@@ -161,7 +172,7 @@ async def run_service(service: str, settings: Settings, build: Build) -> None:
     logger.info("stopped", service=service)
 
 
-async def _stop_on(stopping: asyncio.Event, consumers: Sequence[Consumer]) -> None:
+async def _stop_on(stopping: asyncio.Event, consumers: Sequence[Runnable]) -> None:
     await stopping.wait()
     for item in consumers:
         item.stop()

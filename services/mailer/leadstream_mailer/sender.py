@@ -1,0 +1,249 @@
+"""The mailer's handler: token first, then the ledger, then SMTP, then the commit.
+
+It holds no SMTP connection while it waits for a token, has at most as many mails begun as it has connections for
+(twice that without a limit, so that connections never idle), and sleeps until the moment at which the limiter or the
+breaker said to ask again. Every delivery ends in exactly one settlement, or is given back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from structlog.stdlib import get_logger
+
+from leadstream_events import scripts
+from leadstream_events.directory import Directory, Snapshot
+from leadstream_events.effects import Argument, Settlement
+from leadstream_events.redis_client import Client, classify
+from leadstream_events.runtime.consumer import Consumer
+from leadstream_events.runtime.delivery import Delivery, give_up
+from leadstream_events.runtime.source import monotonic_s
+from leadstream_events.schemas.events import EmailRequested
+from leadstream_mailer import metrics, verdict
+from leadstream_mailer.attempting import Again, Attempter, Forget, address_of
+from leadstream_mailer.limiter import FREE, Limiter, Token
+from leadstream_mailer.verdict import Attempt, Rules
+
+logger = get_logger("leadstream.mailer")
+
+_STEP_ASIDE_S = 0.5
+_REDIS_PAUSE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A mail that may be begun: with a token, or to be skipped for a reason."""
+
+    attempt: Attempt
+    token: Token
+    skip: str | None = None
+
+
+def why_skip(attempt: Attempt, snapshot: Snapshot, now: datetime) -> str | None:
+    """Why this mail is not to be sent any more, by what is known now; None when it is."""
+    request = attempt.request
+    if request.subscriber_id is not None:
+        subscriber = snapshot.subscribers.get(request.subscriber_id)
+        if subscriber is None:
+            return "removed"
+        if not subscriber.active:
+            return "inactive"
+    return "suppressed" if snapshot.suppressed(address_of(attempt, snapshot), now) else None
+
+
+class Sender:
+    """Sends the mails of one partition. `consumer` is set by the wiring."""
+
+    consumer: Consumer
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        owner: str,
+        lease_s: float,
+        rules: Rules,
+        directory: Directory,
+        limiter: Limiter,
+        attempter: Attempter,
+        concurrency: int,
+    ) -> None:
+        self._client, self._owner, self._lease_s, self._rules = client, owner, lease_s, rules
+        self._directory, self._limiter, self._attempter = directory, limiter, attempter
+        self._concurrency = concurrency
+        self._queue: deque[Attempt] = deque()
+        self._active: dict[asyncio.Task[None], str] = {}
+        self._changed = asyncio.Event()
+        self._draining = False
+        self._dispatcher: asyncio.Task[None] | None = None
+
+    def room(self) -> int:
+        """Reads no more than it can soon send."""
+        return max(0, 2 * self._concurrency - len(self._queue) - len(self._active))
+
+    async def wait_for_room(self) -> None:
+        """Returns when a mail has left; a bug in the dispatcher comes out here."""
+        while self.room() == 0:
+            self._changed.clear()
+            if self._dispatcher and self._dispatcher.done():
+                self._dispatcher.result()
+            await self._changed.wait()
+
+    def take(self, deliveries: Sequence[Delivery]) -> None:
+        """Queues deliveries for the dispatcher."""
+        for delivery in deliveries:
+            event = delivery.event
+            if event and isinstance(event.data, EmailRequested):
+                self._queue.append(Attempt(delivery, event, event.data))
+            else:
+                letter = give_up(delivery, "mailer", "unexpected_type", "not an EmailRequested", datetime.now(UTC))
+                self._spawn(delivery, self._settle(letter))
+        if self._dispatcher is None:
+            self._dispatcher = asyncio.create_task(self._dispatch_forever(), name="mailer-dispatcher")
+        elif self._dispatcher.done():
+            self._dispatcher.result()
+        self._changed.set()
+
+    async def drain(self) -> Sequence[Delivery]:
+        """Lets mails that are being sent end; returns those not begun."""
+        self._draining = True
+        self._changed.set()
+        if self._dispatcher:
+            await asyncio.gather(self._dispatcher, return_exceptions=True)
+        while self._active:
+            await asyncio.wait(self._active)
+        left = [attempt.delivery for attempt in self._queue]
+        self._queue.clear()
+        return left
+
+    async def _dispatch_forever(self) -> None:
+        while not self._draining:
+            self._changed.clear()
+            free = self._concurrency - len(self._active)
+            pause_s: float | None = self._attempter.breaker.pause_s(monotonic_s()) or None
+            if self._queue and free > 0 and pause_s is None:
+                pause_s = await self._dispatch_some(min(free, len(self._queue)))
+                if pause_s is None:
+                    continue
+            if pause_s is None:
+                await self._changed.wait()
+            else:
+                await self._sleep(pause_s)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleeps out a pause; only draining ends it early."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not self._draining:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            pass
+
+    async def _dispatch_some(self, count: int) -> float | None:
+        """Begins up to `count` mails; returns seconds to pause when one of them may not go now."""
+        batch = [self._queue.popleft() for _ in range(count)]
+        try:
+            ready, waiting, pause_s = await self._ask_limits(batch)
+            await self._ask_ledger(ready)
+        except Exception as error:
+            if classify(error) is None:
+                raise
+            # Whatever the ledger has begun is begun again as the same attempt.
+            busy = set(self._active.values())
+            self._queue.extendleft(item for item in reversed(batch) if item.delivery.entry_id not in busy)
+            return _REDIS_PAUSE_S
+        self._queue.extendleft(reversed(waiting))
+        metrics.WAITING.set(len(self._queue))
+        return pause_s
+
+    async def _ask_limits(self, batch: Sequence[Attempt]) -> tuple[list[Ready], list[Attempt], float | None]:
+        """Sorts mails into those that may be begun and those that wait; a domain's limit parks its mails."""
+        self._snapshot = snapshot = await self._directory.refresh()
+        now, asked_s = datetime.now(UTC), monotonic_s()
+        reasons = {attempt.request.email_id: why_skip(attempt, snapshot, now) for attempt in batch}
+        due = [attempt for attempt in batch if not reasons[attempt.request.email_id]]
+        ready = [Ready(attempt, FREE, reason) for attempt in batch if (reason := reasons[attempt.request.email_id])]
+        waiting, pauses = [], []
+        answers = await self._limiter.take([address_of(attempt, snapshot) for attempt in due], asked_s)
+        for attempt, answer in zip(due, answers, strict=True):
+            if isinstance(answer, Token):
+                ready.append(Ready(attempt, answer))
+            elif answer.of_domain and answer.seconds > _STEP_ASIDE_S:
+                release = self.consumer.release(attempt.delivery, answer.seconds)
+                self._spawn(attempt.delivery, self._settle(release))
+            else:
+                waiting.append(attempt)
+                pauses.append(answer.seconds)
+        return ready, waiting, min(pauses, default=None)
+
+    async def _ask_ledger(self, ready: Sequence[Ready]) -> None:
+        """Writes attempts down and starts them; whatever may not be sent is settled at once."""
+        if not ready:
+            return
+        numbers: dict[str, int] = {}
+        args: list[Argument] = [self._owner, self._rules.max_attempts, int(self._lease_s * 1000)]
+        for item in ready:
+            number = numbers.setdefault(item.attempt.ledger, len(numbers) + 1)
+            args += (number, item.attempt.request.email_id, item.attempt.delivery.entry_id)
+        replies = await scripts.run(self._client, scripts.BEGIN, list(numbers), args)
+        unused = []
+        for item, (answer, number, unknowns, _) in zip(ready, replies, strict=True):
+            asked = item.attempt
+            attempt = Attempt(asked.delivery, asked.event, asked.request, self._owner, number, unknowns)
+            if answer == b"go" and item.skip is None:
+                self._spawn(attempt.delivery, self._send(attempt, item.token))
+            else:
+                unused.append(item.token)
+                self._spawn(attempt.delivery, self._settle(self._not_sent(answer, attempt, item.skip)))
+        await self._limiter.give_back(unused)
+
+    def _not_sent(self, answer: bytes, attempt: Attempt, skip: str | None) -> Settlement:
+        now = datetime.now(UTC)
+        if answer == b"go":
+            return verdict.skipped(attempt, skip or "", now)
+        if answer == b"unknown":
+            metrics.UNKNOWN.inc()
+            return verdict.cut_off(attempt, self._rules, now)
+        if answer == b"exhausted":
+            return verdict.failed(attempt, verdict.RETRIES_EXHAUSTED, None, now)
+        if answer == b"busy":
+            return self.consumer.release(attempt.delivery, self._lease_s)
+        return Settlement(attempt.delivery.stream, attempt.delivery.entry_id)
+
+    async def _send(self, attempt: Attempt, token: Token) -> None:
+        result = await self._attempter.attempt(attempt, token.expires_s, self._snapshot)
+        if isinstance(result, Settlement):
+            await self._settle(result)
+        elif isinstance(result, Forget):
+            self.consumer.forget(attempt.delivery)
+        else:
+            await self._begin_again(attempt, token, result)
+
+    async def _begin_again(self, attempt: Attempt, token: Token, again: Again) -> None:
+        self._queue.appendleft(Attempt(attempt.delivery, attempt.event, attempt.request))
+        if again.unreachable:
+            try:
+                await self._limiter.give_back([token])
+            except Exception as error:
+                if classify(error) is None:
+                    raise
+
+    async def _settle(self, settlement: Settlement) -> None:
+        await self.consumer.settle(settlement)
+
+    def _spawn(self, delivery: Delivery, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._active[task] = delivery.entry_id
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._active.pop(task)
+        self._changed.set()
+        if not task.cancelled() and (error := task.exception()):
+            logger.error("a send ended in a bug; its lease brings the mail back", error=type(error).__name__)
