@@ -9,12 +9,12 @@ from typing import Any
 
 import hypothesis
 import pytest
-from leadstream_cli.embedded import EmbeddedServer
-from leadstream_events.settings import PREFIX, Settings
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from leadstream_cli.embedded import EmbeddedServer
+from leadstream_events.settings import PREFIX, Settings
 from tests.support import redis_server as servers
 
 # A shared machine stalls at times: how long one example takes says nothing.

@@ -19,11 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from leadstream_events.errors import ConfigurationError
-
 from leadstream_cli import embedded_exec
 from leadstream_cli.embedded_lock import DirectoryLock
 from leadstream_cli.embedded_probe import Endpoint, free_port, port_taken, probe
+from leadstream_events.errors import ConfigurationError
 
 APPENDFSYNC = ("always", "everysec", "no")
 LOG_NAME = "server.log"

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import redis
-from leadstream_cli.embedded import EmbeddedServer
-from leadstream_events.errors import ConfigurationError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from leadstream_cli.embedded import EmbeddedServer
+from leadstream_events.errors import ConfigurationError
 from tests.support.process import ServiceProcess
 from tests.support.redis_server import SERVERS, ServerFactory, binary_of
 from tests.support.waiting import eventually_sync, process_runs

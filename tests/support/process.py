@@ -17,7 +17,6 @@ from pathlib import Path
 from types import TracebackType
 
 from leadstream_cli.embedded_probe import free_port
-
 from tests.support.waiting import DEADLINE_S, eventually_sync
 
 __all__ = ["ServiceProcess", "free_port"]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import redis
+
 from leadstream_cli.embedded import EmbeddedServer, bundled_binary
 
 VALKEY = "valkey"

@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
+
 from leadstream_events.errors import ConfigurationError, Permanent
 from leadstream_events.schemas.events import Kind
 from leadstream_mailer.mail.body import encode_content
 from leadstream_mailer.mail.build import MailBuilder
 from leadstream_mailer.mail.templates import Templates, inert
-
 from tests.unit.mailer.mails import NOW, a_lead, assert_wire_safe, parts, prepared, raw
 
 FULL = {

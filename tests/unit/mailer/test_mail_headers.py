@@ -8,6 +8,7 @@ import re
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from leadstream_events.errors import Permanent
 from leadstream_events.schemas.events import Kind
 from leadstream_events.schemas.lead import Lead
@@ -16,7 +17,6 @@ from leadstream_mailer.mail.addresses import wire_address
 from leadstream_mailer.mail.build import MailBuilder
 from leadstream_mailer.mail.headers import encode_text
 from leadstream_mailer.mail.templates import Templates
-
 from tests.unit.mailer.mails import (
     FIXED,
     MESSAGE_ID,

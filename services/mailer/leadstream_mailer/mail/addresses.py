@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import idna
+
 from leadstream_events.errors import Permanent
 
 # A dot-atom (RFC 5322 section 3.2.3) widened by RFC 6532 to everything outside ASCII that is no blank or control.

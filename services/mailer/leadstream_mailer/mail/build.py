@@ -16,7 +16,6 @@ from functools import lru_cache
 from leadstream_events.errors import Permanent
 from leadstream_events.schemas.events import Kind
 from leadstream_events.schemas.lead import Lead
-
 from leadstream_mailer.mail.addresses import WireAddress, wire_address, wire_domain
 from leadstream_mailer.mail.body import alternative
 from leadstream_mailer.mail.context import template_context

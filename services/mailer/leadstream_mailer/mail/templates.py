@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import minijinja
+
 from leadstream_events.errors import ConfigurationError, Permanent
 from leadstream_events.schemas.events import Kind
 from leadstream_events.schemas.lead import Consent, Lead, Vehicle
-
 from leadstream_mailer.mail.context import template_context
 
 PACKAGE_FOLDER = Path(__file__).parent.parent / "templates"
