@@ -1,0 +1,100 @@
+"""The projections service: per projection and partition one consumer, and the Faust app that their batches go through.
+
+Counters are exact under redelivery and SIGKILL: an event's increments and its acknowledgement are one commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+from leadstream_events.effects import Settlement
+from leadstream_events.redis_client import Client
+from leadstream_events.runtime.batch import Handle
+from leadstream_events.runtime.consumer import Consumer
+from leadstream_events.runtime.delivery import Delivery
+from leadstream_events.runtime.hooks import Hooks
+from leadstream_events.runtime.policy import ConsumerPolicy
+from leadstream_events.runtime.service import Runnable, batch_consumer, boot_name, policy_of, run_service
+from leadstream_events.settings import Settings
+from leadstream_projections.app import Batch, ProjectionApp
+from leadstream_projections.counters import PROJECTIONS, Projection
+from leadstream_projections.store import Store
+
+SERVICE = "projections"
+BATCH = 200
+
+
+class AppGuard:
+    """Ends the process when an agent or a timer has brought the Faust app down: a supervisor starts it afresh."""
+
+    def __init__(self, app: ProjectionApp) -> None:
+        self._app = app
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Returns once stopped; raises RuntimeError, with its cause, when the app crashed."""
+        await self._app.wait_for_stopped(self._stopping.wait())
+        if self._app.crashed:
+            raise RuntimeError("the Faust app crashed") from self._app.crash_reason
+
+    def stop(self) -> None:
+        """Lets `run` return. The app itself stops with the exit stack, after the consumers have drained."""
+        self._stopping.set()
+
+
+def make_handle(app: ProjectionApp, projection: Projection, store: Store, partition: int) -> Handle:
+    """The batch function of one consumer: hands each batch to the projection's agent and awaits its settlements."""
+
+    async def handle(deliveries: Sequence[Delivery]) -> Sequence[Settlement]:
+        batch = Batch(partition, await store.generation(), deliveries)
+        return await app.project(projection, batch)
+
+    return handle
+
+
+async def start_consumer(
+    stack: AsyncExitStack,
+    settings: Settings,
+    app: ProjectionApp,
+    projection: Projection,
+    partition: int,
+    *,
+    name: str,
+    policy: ConsumerPolicy | None = None,
+    hooks: Hooks | None = None,
+) -> Consumer:
+    """Wires the consumer of one projection in one partition; it stops with the stack."""
+
+    def bind(client: Client) -> Handle:
+        return make_handle(app, projection, Store(client, projection, partition), partition)
+
+    return await stack.enter_async_context(
+        batch_consumer(
+            settings,
+            policy or policy_of(settings, batch=BATCH),
+            group=projection.group,
+            partition=partition,
+            streams=projection.streams,
+            name=name,
+            make_handle=bind,
+            hooks=hooks,
+        )
+    )
+
+
+async def run(settings: Settings, projections: Sequence[Projection] = PROJECTIONS) -> None:
+    """Runs the service until SIGTERM or SIGINT; needs no Redis to start. A crash of the Faust app passes through."""
+
+    async def build(stack: AsyncExitStack) -> list[Runnable]:
+        app = await stack.enter_async_context(ProjectionApp(projections))
+        name = boot_name(SERVICE)
+        consumers = [
+            await start_consumer(stack, settings, app, projection, partition, name=name)
+            for partition in range(settings.partitions)
+            for projection in projections
+        ]
+        return [AppGuard(app), *consumers]
+
+    await run_service(SERVICE, settings, build)
