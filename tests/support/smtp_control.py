@@ -74,6 +74,7 @@ async def _respond(server: SmtpServer, method: str, target: str, body: bytes) ->
             server.drop_all()
             return 200, {}
         case "POST", "/reset":
+            server.first_seen.clear()
             server.mails.clear()
             server.wire.clear()
             server.message_ids.clear()

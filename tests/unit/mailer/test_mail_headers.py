@@ -107,7 +107,8 @@ def test_subjects_are_read_alike_by_the_legacy_decoder(value: str) -> None:
     assert str(email.header.make_header(email.header.decode_header(joined.replace("\r\n", "")))) == value
 
 
-@given(NAMES.filter(lambda name: len(name.encode()) <= 45))
+# That parser makes one blank of any run of them in a display name, whatever was sent.
+@given(NAMES.filter(lambda name: len(name.encode()) <= 45 and " ".join(name.split()) == name))
 def test_short_names_are_read_alike_by_the_newer_parser(name: str) -> None:
     (entry,) = parsed(raw(name=name).data)["to"].addresses
     assert (entry.display_name, entry.addr_spec) == (name, "s1@example.com")
