@@ -1,0 +1,68 @@
+"""The API as one ASGI application. It starts whether Redis is up or not, and answers problem+json to every error."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from litestar import Litestar
+from litestar.exceptions import HTTPException
+from litestar.types import Message, Scope
+
+from leadstream_api import batch, directory, figures, health, leads, openapi
+from leadstream_api.context import open_services
+from leadstream_api.metrics import Metrics
+from leadstream_api.problems import on_exception
+from leadstream_events.settings import Settings
+
+HANDLERS = (
+    leads.post_lead,
+    leads.get_leads,
+    leads.get_lead,
+    batch.post_batch,
+    directory.get_subscribers,
+    directory.post_subscriber,
+    directory.get_subscriber,
+    directory.patch_subscriber,
+    directory.delete_subscriber,
+    directory.get_suppressions,
+    directory.post_suppression,
+    directory.delete_suppression,
+    figures.get_stats,
+    figures.get_subscriber_stats,
+    figures.get_series,
+    figures.get_streams,
+    figures.get_dead_letters,
+    health.get_live,
+    health.get_ready,
+    health.get_metrics,
+    openapi.get_schema,
+)
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+
+
+def create_app(settings: Settings) -> Litestar:
+    """Returns the application; its lifespan opens and closes every connection."""
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        async with open_services(settings, metrics) as services:
+            app.state.services = services
+            yield
+
+    async def before_send(message: Message, scope: Scope) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], _NO_SNIFFING]
+            route = scope.get("path_template") or "unmatched"
+            metrics.responded(str(scope.get("method", "")), str(route), message["status"])
+
+    return Litestar(
+        route_handlers=HANDLERS,
+        lifespan=[lifespan],
+        before_send=[before_send],
+        exception_handlers={Exception: on_exception, HTTPException: on_exception},
+        openapi_config=None,
+        logging_config=None,
+        debug=False,
+    )

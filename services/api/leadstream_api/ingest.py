@@ -1,0 +1,129 @@
+"""Takes one lead in: whatever door it came by, it is appended once, and the answer says where it is.
+
+`accept_lead` is the one place that decides what happens to a valid lead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from litestar.types import Scope
+
+from leadstream_api import limits
+from leadstream_api.context import Services, redis_errors
+from leadstream_api.problems import bad_parameters, field_error
+from leadstream_events import keys
+from leadstream_events.envelope import make_event
+from leadstream_events.errors import Backpressure, Conflict, RedisCause
+from leadstream_events.ids import lead_id_for_key, new_id
+from leadstream_events.log import Durability
+from leadstream_events.schemas.events import LeadReceived
+from leadstream_events.schemas.lead import Lead
+
+# Idempotency keys of one caller never meet those of another.
+_SCOPE = "public"
+_KEY = re.compile(rb"[\x21-\x7e]{1,%d}" % limits.KEY_CHARS)
+_TRACE = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class Door(StrEnum):
+    """How a lead came in; stored as the event's mode."""
+
+    SINGLE = "stream"
+    BATCH = "batch"
+
+
+class Mode(StrEnum):
+    """Which way an accepted lead takes."""
+
+    STREAM = "stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A lead that will not be lost. `repeated`: its idempotency key was answered before, and this is that answer."""
+
+    lead_id: str
+    mode: Mode
+    durability: Durability
+    repeated: bool
+
+
+def header(scope: Scope, name: bytes) -> list[bytes]:
+    """The values of a header, one per line that was sent."""
+    return [value for key, value in scope["headers"] if key == name]
+
+
+def idempotency_key(scope: Scope) -> str | None:
+    """Returns the `Idempotency-Key`; 400 when there are several or it is not 1 to 255 visible ASCII characters."""
+    values = header(scope, b"idempotency-key")
+    if not values:
+        return None
+    if len(values) > 1 or not _KEY.fullmatch(values[0]):
+        message = f"must be one value of 1 to {limits.KEY_CHARS} visible ASCII characters"
+        raise bad_parameters([field_error(["Idempotency-Key"], message)])
+    return values[0].decode("ascii")
+
+
+def trace_of(scope: Scope) -> str:
+    """Returns the caller's `traceparent` if it is valid (W3C Trace Context), else starts a trace."""
+    values = header(scope, b"traceparent")
+    if len(values) == 1 and _TRACE.fullmatch(values[0]):
+        return values[0].decode("ascii")
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+
+
+def lead_id_of(key: str | None, line: int | None = None) -> str:
+    """The id of a lead: derived from its idempotency key (and its line in a batch), else fresh."""
+    if key is None:
+        return new_id()
+    return lead_id_for_key(_SCOPE, key if line is None else f"{key} {line}")
+
+
+def canonical(lead: Lead) -> Lead:
+    """The lead with the parts whose order means nothing in one order."""
+    if len(lead.metadata) < 2:
+        return lead
+    return lead.model_copy(update={"metadata": dict(sorted(lead.metadata.items()))})
+
+
+def fingerprint(lead: Lead) -> str:
+    """Stands for the body under an idempotency key: key order, blanks and defaults spelt out do not matter."""
+    text = canonical(lead).model_dump_json(exclude_defaults=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+async def accept_lead(
+    services: Services, lead: Lead, *, lead_id: str, trace: str, door: Door, now: datetime
+) -> Accepted:
+    """Stores a lead and says where it is.
+
+    Raises `Conflict` for another body under the same lead id, and `Backpressure` when Redis cannot take it: the lead
+    may be stored all the same then, and asking again with the same idempotency key is safe.
+    """
+    began = time.perf_counter()
+    if services.gate.refusal:
+        raise Backpressure(RedisCause.OTHER, services.gate.refusal)
+    event = make_event(LeadReceived(lead=lead, mode=door.value), subject=lead_id, now=now, trace=trace)
+    ledger = keys.ledger(services.log.partition(lead_id), lead_id)
+    try:
+        async with redis_errors(services, (ledger, "hash")):
+            appended = await services.log.append_lead(event, fingerprint(lead))
+    except Conflict:
+        services.metrics.refused(door, "conflict")
+        raise
+    except Backpressure as error:
+        services.metrics.refused(door, error.cause.value)
+        raise
+    durability = await services.log.durability()
+    if appended.repeated:
+        services.metrics.repeated(door)
+    else:
+        services.metrics.accepted(door, Mode.STREAM, time.perf_counter() - began)
+    return Accepted(lead_id, Mode.STREAM, durability, appended.repeated)

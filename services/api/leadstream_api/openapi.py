@@ -1,0 +1,43 @@
+"""`/schema`: the OpenAPI 3.1 document. A test holds its paths and the app's routes together."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+from litestar import HttpMethod, Response
+from litestar.handlers import HTTPRouteHandler
+
+from leadstream_api.openapi_paths import build_paths
+from leadstream_api.openapi_schemas import build_schemas
+from leadstream_api.queries import Nothing, read_query
+from leadstream_api.routing import Answer, Incoming
+
+
+def document() -> dict[str, Any]:
+    """Returns the document."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "leadstream",
+            "version": version("leadstream"),
+            "description": "Leads in over HTTP, individual mails out, exact counters. Errors are RFC 9457.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": build_paths(),
+        "components": {"schemas": build_schemas()},
+    }
+
+
+@cache
+def _encoded() -> bytes:
+    return msgspec.json.encode(document())
+
+
+@HTTPRouteHandler(["/schema", "/schema/openapi.json"], http_method=[HttpMethod.GET, HttpMethod.HEAD], status_code=200)
+async def get_schema(request: Incoming) -> Answer:
+    """The document as JSON."""
+    read_query(request, Nothing)
+    return Response(_encoded(), media_type="application/json")

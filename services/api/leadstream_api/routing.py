@@ -1,0 +1,16 @@
+"""How handlers are declared: reading ones answer to HEAD too (RFC 9110 section 9.1), and nothing else is shared."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from litestar import HttpMethod, Request, Response
+from litestar.handlers import HTTPRouteHandler
+
+Incoming: TypeAlias = Request[Any, Any, Any]
+Answer: TypeAlias = Response[bytes]
+
+
+def read(path: str) -> HTTPRouteHandler:
+    """Decorates a handler that only reads."""
+    return HTTPRouteHandler(path, http_method=[HttpMethod.GET, HttpMethod.HEAD], status_code=200)

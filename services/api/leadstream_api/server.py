@@ -1,0 +1,118 @@
+"""Runs the API under uvicorn as a process of its own.
+
+The ready line is printed once connections are really taken. SIGTERM and SIGINT end the process with exit code 0
+within seconds, whatever Redis does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+import uvloop
+
+from leadstream_api.app import create_app
+from leadstream_events import logs
+from leadstream_events.errors import ConfigurationError
+from leadstream_events.settings import Settings
+
+_GRACE_S = 5
+_KEEP_ALIVE_S = 30
+_BACKLOG = 2048
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, but a signal ends it with exit code 0: uvicorn raises the signal again at its end."""
+
+    def __init__(self, config: uvicorn.Config, ready: str) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts, then says so on stderr."""
+        await super().startup(sockets)
+        if self.started:
+            sys.stderr.write(f"api ready on {self._ready}\n")
+            sys.stderr.flush()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """The first signal asks for a graceful end, the second one for an end at once."""
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        for number in numbers:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+
+def require_safe_bind(settings: Settings, host: str) -> None:
+    """Raises `ConfigurationError` when anybody could reach an API that asks for no key."""
+    if settings.api_keys_file is None and not _is_loopback(host):
+        raise ConfigurationError(
+            f"LEADSTREAM_API_KEYS_FILE is not set, so the API binds to loopback only, not to {host}: "
+            "set it, or set LEADSTREAM_API_HOST to 127.0.0.1"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Returns a bound socket; `ConfigurationError` when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise ConfigurationError(
+            f"LEADSTREAM_API_HOST, LEADSTREAM_API_PORT: cannot listen on {host}:{port}: {error.strerror}"
+        ) from None
+    sock.set_inheritable(True)
+    return sock
+
+
+def serve(settings: Settings, host: str | None = None, port: int | None = None) -> None:
+    """Serves until SIGTERM or SIGINT. Port 0 takes a free one; the ready line names it.
+
+    Raises `ConfigurationError` when the address is not safe or cannot be had.
+    """
+    bind_host = settings.api_host if host is None else host
+    require_safe_bind(settings, bind_host)
+    logs.setup(settings.log_format, "api")
+    sock = listen(bind_host, settings.api_port if port is None else port)
+    shown = f"[{bind_host}]" if ":" in bind_host else bind_host
+    config = uvicorn.Config(
+        create_app(settings),
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+    server = Server(config, f"http://{shown}:{sock.getsockname()[1]}")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(server.serve(sockets=[sock]))
