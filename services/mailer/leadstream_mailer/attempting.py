@@ -19,12 +19,12 @@ from leadstream_events.ids import message_id
 from leadstream_events.redis_client import classify
 from leadstream_events.runtime.source import monotonic_s
 from leadstream_events.writer import PipelinedWriter
+from leadstream_mail.build import RawMail
+from leadstream_mail.smtp.breaker import Breaker
+from leadstream_mail.smtp.outcome import LeaseLost, Unreachable
+from leadstream_mail.smtp.pool import SmtpPool
 from leadstream_mailer import metrics, verdict
 from leadstream_mailer.content import Contents
-from leadstream_mailer.mail.build import RawMail
-from leadstream_mailer.smtp.breaker import Breaker
-from leadstream_mailer.smtp.outcome import LeaseLost, Unreachable
-from leadstream_mailer.smtp.pool import SmtpPool
 from leadstream_mailer.verdict import Attempt, Rules
 
 logger = get_logger("leadstream.mailer")

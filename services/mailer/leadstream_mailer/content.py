@@ -9,7 +9,7 @@ from leadstream_events.errors import Permanent
 from leadstream_events.log import read_entry
 from leadstream_events.redis_client import Client
 from leadstream_events.schemas.events import Kind, LeadReceived
-from leadstream_mailer.mail.build import MailBuilder, PreparedMail
+from leadstream_mail.build import MailBuilder, PreparedMail
 
 _KEEP = 256
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from leadstream_events import keys
 from leadstream_events.directory import Directory, Snapshot
 from leadstream_events.effects import Settlement
+from leadstream_events.recipients import Candidate, candidates
 from leadstream_events.redis_client import Client
 from leadstream_events.runtime.batch import Handle
 from leadstream_events.runtime.consumer import Consumer
@@ -20,7 +21,7 @@ from leadstream_events.runtime.delivery import Delivery
 from leadstream_events.runtime.service import batch_consumer, boot_name, policy_of, run_service
 from leadstream_events.schemas.events import EmailFailed, EmailSent, EmailSkipped, LeadReceived
 from leadstream_events.settings import Settings
-from leadstream_mailer.fanout_rules import Candidate, candidates, request
+from leadstream_mailer.fanout_rules import request
 from leadstream_mailer.reservations import Reservation, Settled, reserve, settle
 
 _BATCH = 50

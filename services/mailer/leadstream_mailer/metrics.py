@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from leadstream_mailer.smtp.breaker import Breaker
-from leadstream_mailer.smtp.outcome import Accepted, LeaseLost, Outcome
+from leadstream_mail.smtp.breaker import Breaker
+from leadstream_mail.smtp.outcome import Accepted, LeaseLost, Outcome
 
 ATTEMPTS = Counter("leadstream_smtp_attempts_total", "SMTP attempts by outcome", ["outcome", "cause"])
 SECONDS = Histogram("leadstream_smtp_attempt_seconds", "Time from the first command to the outcome")

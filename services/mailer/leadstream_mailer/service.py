@@ -12,13 +12,13 @@ from leadstream_events.runtime.consumer import Consumer, Handler
 from leadstream_events.runtime.service import boot_name, consumer, policy_of, run_service
 from leadstream_events.settings import Settings
 from leadstream_events.writer import PipelinedWriter
+from leadstream_mail.build import MailBuilder
+from leadstream_mail.smtp.pool import SmtpPool
+from leadstream_mail.templates import Templates
 from leadstream_mailer.attempting import Attempter
 from leadstream_mailer.content import Contents
 from leadstream_mailer.limiter import Limiter
-from leadstream_mailer.mail.build import MailBuilder
-from leadstream_mailer.mail.templates import Templates
 from leadstream_mailer.sender import Sender
-from leadstream_mailer.smtp.pool import SmtpPool
 from leadstream_mailer.verdict import Rules
 
 

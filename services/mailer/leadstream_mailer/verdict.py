@@ -27,7 +27,7 @@ from leadstream_events.schemas.events import (
     SmtpFailure,
 )
 from leadstream_events.settings import OnUnknown
-from leadstream_mailer.smtp.outcome import Accepted, Deferred, Refused, Unknown
+from leadstream_mail.smtp.outcome import Accepted, Deferred, Refused, Unknown
 
 # One more try after a lost answer; a second lost answer is for a person (docs/decisions/0006-unknown-outcomes.md).
 MAX_UNKNOWNS = 1

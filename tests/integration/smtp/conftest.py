@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from leadstream_mailer.smtp.outcome import Outcome
-from leadstream_mailer.smtp.pool import SmtpPool
+from leadstream_mail.smtp.outcome import Outcome
+from leadstream_mail.smtp.pool import SmtpPool
 from tests.support.smtp_server import Script, SmtpServer
 from tests.unit.mailer.mails import NOW, a_lead, prepared
 

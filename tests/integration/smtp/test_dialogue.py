@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from leadstream_events.errors import Backpressure, RedisCause
-from leadstream_mailer.smtp.outcome import Accepted, Deferred, LeaseLost, Outcome, Refused, Unknown, Unreachable
+from leadstream_mail.smtp.outcome import Accepted, Deferred, LeaseLost, Outcome, Refused, Unknown, Unreachable
 from tests.integration.smtp.conftest import FROM, MakeRig, a_mail
 from tests.support.smtp_server import Fault, Reply, Script
 from tests.unit.mailer.mails import a_lead, parts, prepared, raw

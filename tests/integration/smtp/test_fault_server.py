@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from leadstream_mailer.smtp.outcome import Accepted, Refused
-from leadstream_mailer.smtp.pool import SmtpPool
+from leadstream_mail.smtp.outcome import Accepted, Refused
+from leadstream_mail.smtp.pool import SmtpPool
 from tests.integration.smtp.conftest import FROM, a_mail, yes
 
 ROOT = Path(__file__).parents[3]

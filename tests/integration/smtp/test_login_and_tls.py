@@ -7,7 +7,7 @@ import ssl
 import pytest
 
 from leadstream_events.errors import Transient
-from leadstream_mailer.smtp.outcome import Accepted, Unreachable
+from leadstream_mail.smtp.outcome import Accepted, Unreachable
 from tests.integration.smtp.conftest import MakeRig
 from tests.support.smtp_server import Fault, Reply, Script
 

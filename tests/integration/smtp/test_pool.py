@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from leadstream_mailer.smtp.outcome import Accepted, Unreachable
-from leadstream_mailer.smtp.pool import SmtpPool
+from leadstream_mail.smtp.outcome import Accepted, Unreachable
+from leadstream_mail.smtp.pool import SmtpPool
 from tests.integration.smtp.conftest import FROM, MakeRig, a_mail, yes
 from tests.support.smtp_server import Fault, Reply, Script
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from leadstream_events.schemas.events import Kind
 from leadstream_events.schemas.lead import Lead
-from leadstream_mailer.mail.build import MailBuilder, PreparedMail, RawMail
-from leadstream_mailer.mail.templates import Templates
+from leadstream_mail.build import MailBuilder, PreparedMail, RawMail
+from leadstream_mail.templates import Templates
 
 NOW = datetime(2026, 1, 31, 9, 5, 7, tzinfo=UTC)
 MESSAGE_ID = "<0b5a@example.com>"

@@ -10,9 +10,9 @@ import pytest
 
 from leadstream_events.errors import ConfigurationError, Permanent
 from leadstream_events.schemas.events import Kind
-from leadstream_mailer.mail.body import encode_content
-from leadstream_mailer.mail.build import MailBuilder
-from leadstream_mailer.mail.templates import Templates, inert
+from leadstream_mail.body import encode_content
+from leadstream_mail.build import MailBuilder
+from leadstream_mail.templates import Templates, inert
 from tests.unit.mailer.mails import NOW, a_lead, assert_wire_safe, parts, prepared, raw
 
 FULL = {

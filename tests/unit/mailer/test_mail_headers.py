@@ -13,10 +13,10 @@ from leadstream_events.errors import Permanent
 from leadstream_events.schemas.events import Kind
 from leadstream_events.schemas.lead import Lead
 from leadstream_events.text import single_line
-from leadstream_mailer.mail.addresses import wire_address
-from leadstream_mailer.mail.build import MailBuilder
-from leadstream_mailer.mail.headers import encode_text
-from leadstream_mailer.mail.templates import Templates
+from leadstream_mail.addresses import wire_address
+from leadstream_mail.build import MailBuilder
+from leadstream_mail.headers import encode_text
+from leadstream_mail.templates import Templates
 from tests.unit.mailer.mails import (
     FIXED,
     MESSAGE_ID,

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadstream_events.errors import ConfigurationError
-from leadstream_mailer.smtp.breaker import LONGEST_PAUSE_S, Breaker
-from leadstream_mailer.smtp.endpoint import Endpoint, Tls, parse_smtp_url
-from leadstream_mailer.smtp.outcome import (
+from leadstream_mail.smtp.breaker import LONGEST_PAUSE_S, Breaker
+from leadstream_mail.smtp.endpoint import Endpoint, Tls, parse_smtp_url
+from leadstream_mail.smtp.outcome import (
     Accepted,
     Cause,
     Deferred,
@@ -20,8 +20,8 @@ from leadstream_mailer.smtp.outcome import (
     from_reply,
     unreachable,
 )
-from leadstream_mailer.smtp.reply import clean_line, enhanced_code
-from leadstream_mailer.smtp.session import dot_stuffed
+from leadstream_mail.smtp.reply import clean_line, enhanced_code
+from leadstream_mail.smtp.session import dot_stuffed
 
 
 @given(st.binary(max_size=2000))

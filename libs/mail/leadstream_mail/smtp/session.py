@@ -13,9 +13,9 @@ from typing import NoReturn
 
 import aiosmtplib
 
-from leadstream_mailer.mail.addresses import wire_address
-from leadstream_mailer.mail.build import RawMail
-from leadstream_mailer.smtp.outcome import (
+from leadstream_mail.addresses import wire_address
+from leadstream_mail.build import RawMail
+from leadstream_mail.smtp.outcome import (
     Accepted,
     Cause,
     Deferred,
@@ -29,7 +29,7 @@ from leadstream_mailer.smtp.outcome import (
     from_reply,
     unreachable,
 )
-from leadstream_mailer.smtp.reply import clean_line
+from leadstream_mail.smtp.reply import clean_line
 
 BeforeData = Callable[[], Awaitable[bool]]
 

@@ -16,11 +16,11 @@ from functools import lru_cache
 from leadstream_events.errors import Permanent
 from leadstream_events.schemas.events import Kind
 from leadstream_events.schemas.lead import Lead
-from leadstream_mailer.mail.addresses import WireAddress, wire_address, wire_domain
-from leadstream_mailer.mail.body import alternative
-from leadstream_mailer.mail.context import template_context
-from leadstream_mailer.mail.headers import encode_mailbox, encode_text
-from leadstream_mailer.mail.templates import Rendered, Templates
+from leadstream_mail.addresses import WireAddress, wire_address, wire_domain
+from leadstream_mail.body import alternative
+from leadstream_mail.context import template_context
+from leadstream_mail.headers import encode_mailbox, encode_text
+from leadstream_mail.templates import Rendered, Templates
 
 _TOKEN = re.compile(r"[!-9;-~]{1,70}")
 _VALUE = re.compile(r"[!-~]+(?: [!-~]+)*")

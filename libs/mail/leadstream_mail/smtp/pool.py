@@ -14,11 +14,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from leadstream_events.errors import Transient
-from leadstream_mailer.mail.build import RawMail
-from leadstream_mailer.smtp.dial import open_session
-from leadstream_mailer.smtp.endpoint import Tls, parse_smtp_url
-from leadstream_mailer.smtp.outcome import Cause, Outcome, Phase, Unreachable, unreachable
-from leadstream_mailer.smtp.session import BeforeData, Session, SessionFailed, StaleConnection
+from leadstream_mail.build import RawMail
+from leadstream_mail.smtp.dial import open_session
+from leadstream_mail.smtp.endpoint import Tls, parse_smtp_url
+from leadstream_mail.smtp.outcome import Cause, Outcome, Phase, Unreachable, unreachable
+from leadstream_mail.smtp.session import BeforeData, Session, SessionFailed, StaleConnection
 
 IDLE_S = 15.0
 GROW_AGAIN_S = 60.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from leadstream_events.schemas.events import SmtpFailure
-from leadstream_mailer.smtp.outcome import LeaseLost, Outcome, Unreachable
+from leadstream_mail.smtp.outcome import LeaseLost, Outcome, Unreachable
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0

@@ -12,9 +12,9 @@ import ssl
 
 import aiosmtplib
 
-from leadstream_mailer.smtp.endpoint import Endpoint, Tls
-from leadstream_mailer.smtp.outcome import Cause, Phase, Unreachable, from_reply, unreachable
-from leadstream_mailer.smtp.session import Session, SessionFailed, lost_cause
+from leadstream_mail.smtp.endpoint import Endpoint, Tls
+from leadstream_mail.smtp.outcome import Cause, Phase, Unreachable, from_reply, unreachable
+from leadstream_mail.smtp.session import Session, SessionFailed, lost_cause
 
 _QUIT_TIMEOUT_S = 2.0
 

@@ -19,9 +19,9 @@ import minijinja
 from leadstream_events.errors import ConfigurationError, Permanent
 from leadstream_events.schemas.events import Kind
 from leadstream_events.schemas.lead import Consent, Lead, Vehicle
-from leadstream_mailer.mail.context import template_context
+from leadstream_mail.context import template_context
 
-PACKAGE_FOLDER = Path(__file__).parent.parent / "templates"
+PACKAGE_FOLDER = Path(__file__).parent / "defaults"
 SUFFIXES = ("subject.txt", "txt", "html")
 
 _SAMPLE_TIME = datetime(2026, 1, 31, 9, 5, tzinfo=UTC)

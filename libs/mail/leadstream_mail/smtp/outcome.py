@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from leadstream_events.schemas.events import SmtpFailure
-from leadstream_mailer.smtp.reply import clean_line, enhanced_code
+from leadstream_mail.smtp.reply import clean_line, enhanced_code
 
 
 class Phase(StrEnum):
