@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 
+import idna
 import uuid_utils
 
 # Namespaces of derived ids (RFC 9562 section 5.5); random constants, never to change.
@@ -36,8 +37,9 @@ def email_id(lead_id: str, kind: str, recipient: str) -> str:
 
 
 def message_id(email: str, mail_from: str) -> str:
-    """Returns the Message-ID (RFC 5322 section 3.6.4) of a mail; equal on every attempt."""
-    return f"<{email}@{mail_from.rpartition('@')[2] or 'localhost'}>"
+    """Returns the Message-ID (RFC 5322 section 3.6.4) of a mail; equal on every attempt, an IDN domain as A-label."""
+    domain = mail_from.rpartition("@")[2] or "localhost"
+    return f"<{email}@{domain if domain.isascii() else idna.encode(domain, uts46=True).decode()}>"
 
 
 def partition_of(lead_id: str, partitions: int) -> int:
