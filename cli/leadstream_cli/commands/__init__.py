@@ -1,0 +1,1 @@
+"""One module per family of commands; light to import, since `--help` imports them all."""

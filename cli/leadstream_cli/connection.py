@@ -1,0 +1,116 @@
+"""Finds the Redis that a command talks to, without the cost of the whole configuration.
+
+Order: environment, `leadstream.toml`, a running `leadstream up` of this data directory, the default. Reading commands
+start up to twice as fast this way; `tests/unit/cli` holds the default and the order equal to `Settings`.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from leadstream_cli.runfile import RunFile, read_run_file
+from leadstream_events.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from leadstream_events.redis_client import Client
+
+PREFIX = "LEADSTREAM_"
+DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
+DEFAULT_PUBLIC_URL = "http://127.0.0.1:8000"
+_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A setting and where it came from."""
+
+    value: str
+    source: str
+
+
+def configured(name: str) -> Found | None:
+    """A setting as environment or file give it, unchecked; `ConfigurationError` if the file cannot be read."""
+    wanted = (PREFIX + name).upper()
+    for variable, value in os.environ.items():
+        if variable.upper() == wanted:
+            return Found(value, "environment")
+    path = config_file()
+    value = _toml(path).get(name)
+    return None if value is None else Found(str(value), str(path))
+
+
+def config_file() -> Path:
+    """Where `leadstream.toml` is looked for."""
+    return Path(os.environ.get(PREFIX + "CONFIG", "leadstream.toml"))
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {type(error).__name__}: {error}") from None
+
+
+def running() -> RunFile | None:
+    """The `leadstream up` that runs on this data directory, if any."""
+    data_dir = configured("data_dir")
+    return read_run_file(Path(data_dir.value if data_dir else "data"))
+
+
+def find_redis_url() -> Found:
+    """The Redis to talk to."""
+    found = configured("redis_url")
+    if found:
+        return found
+    up = running()
+    return Found(up.redis_url, f"leadstream up, process {up.pid}") if up else Found(DEFAULT_REDIS_URL, "default")
+
+
+def find_public_url() -> Found:
+    """The API to talk to."""
+    found = configured("public_url")
+    if found:
+        return found
+    up = running()
+    return Found(up.api_url, f"leadstream up, process {up.pid}") if up else Found(DEFAULT_PUBLIC_URL, "default")
+
+
+def shown_redis_url() -> str:
+    """The URL as errors show it: password masked, whatever else is wrong with it."""
+    try:
+        url = find_redis_url().value
+        parts = urlsplit(url)
+        if parts.password is None:
+            return url
+        return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}"))
+    except (ConfigurationError, ValueError):
+        return "LEADSTREAM_REDIS_URL"
+
+
+@asynccontextmanager
+async def redis_client(url: str | None = None) -> AsyncIterator[Client]:
+    """Yields a client; a wrong URL is a `ConfigurationError`, a dead server shows at the first command."""
+    from leadstream_events.redis_client import connect
+
+    client = connect(url or find_redis_url().value, timeout_s=_TIMEOUT_S)
+    try:
+        yield client
+    finally:
+        with suppress(Exception):
+            await client.aclose()
+
+
+async def stored_partitions(client: Client) -> int:
+    """The number of partitions that this Redis was started with; 1 before the first start."""
+    from leadstream_events.keys import META
+
+    return int(await client.hget(META, "partitions") or 1)
