@@ -24,4 +24,3 @@ def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None
     return Response(
         encode(value), status_code=status, media_type="application/json", headers=dict(headers) if headers else None
     )
-

@@ -15,7 +15,7 @@ from leadstream_api.bodies import read_model
 from leadstream_api.context import Services, redis_errors, services_of
 from leadstream_api.problems import Problem, field_error, invalid
 from leadstream_api.queries import Nothing, read_query
-from leadstream_api.routing import Answer, Incoming, read
+from leadstream_api.routing import Answer, Incoming, path_value, read
 from leadstream_events.schemas.lead import Address, Instant, normal_address
 from leadstream_events.schemas.subscriber import Subscriber, SubscriberDraft, SubscriberPatch, Suppression
 from leadstream_events.subscribers import utc_now
@@ -99,17 +99,17 @@ async def post_subscriber(request: Incoming) -> Answer:
 
 
 @read("/subscribers/{subscriber_id:str}")
-async def get_subscriber(request: Incoming, subscriber_id: str) -> Answer:
+async def get_subscriber(request: Incoming) -> Answer:
     """One subscriber."""
     services = services_of(request)
     read_query(request, Nothing)
     async with redis_errors(services):
-        (view,) = await _views(services, [await services.subscribers.get(subscriber_id)])
+        (view,) = await _views(services, [await services.subscribers.get(path_value(request, "subscriber_id"))])
     return json_answer(view)
 
 
 @patch("/subscribers/{subscriber_id:str}")
-async def patch_subscriber(request: Incoming, subscriber_id: str) -> Answer:
+async def patch_subscriber(request: Incoming) -> Answer:
     """Changes the fields that are named (RFC 7396); null takes a limit or the states away."""
     services, change = services_of(request), await read_model(request, SubscriberPatch)
     nulls = [name for name in _FIXED if name in change.model_fields_set and getattr(change, name) is None]
@@ -118,17 +118,17 @@ async def patch_subscriber(request: Incoming, subscriber_id: str) -> Answer:
     if "states" in change.model_fields_set and change.states is None:
         change = change.model_copy(update={"states": ()})
     async with redis_errors(services):
-        changed = await services.subscribers.change(subscriber_id, change, utc_now())
+        changed = await services.subscribers.change(path_value(request, "subscriber_id"), change, utc_now())
         (view,) = await _views(services, [changed])
     return json_answer(view)
 
 
 @delete("/subscribers/{subscriber_id:str}", status_code=204)
-async def delete_subscriber(request: Incoming, subscriber_id: str) -> None:
+async def delete_subscriber(request: Incoming) -> None:
     """204; mails already requested are skipped when their turn comes."""
     services = services_of(request)
     async with redis_errors(services):
-        await services.subscribers.remove(subscriber_id, utc_now())
+        await services.subscribers.remove(path_value(request, "subscriber_id"), utc_now())
 
 
 @read("/suppressions")
@@ -162,11 +162,11 @@ async def post_suppression(request: Incoming) -> Answer:
 
 
 @delete("/suppressions/{address:path}", status_code=204)
-async def delete_suppression(request: Incoming, address: str) -> None:
+async def delete_suppression(request: Incoming) -> None:
     """204; 404 when the address is not suppressed. A local part may hold a slash, hence the path parameter."""
     services = services_of(request)
     try:
-        normal = normal_address(str(address).removeprefix("/"))
+        normal = normal_address(path_value(request, "address").removeprefix("/"))
     except ValueError:
         raise Problem(404, "not-found", "This address is not suppressed") from None
     async with redis_errors(services):

@@ -16,7 +16,7 @@ from leadstream_api.forms import lead_from_fields, multipart_fields, urlencoded_
 from leadstream_api.ingest import Accepted, Door, accept_lead, idempotency_key, lead_id_of, trace_of
 from leadstream_api.problems import Problem, bad_parameters, field_error, field_errors, invalid, problem_of
 from leadstream_api.queries import LeadsQuery, Nothing, read_query
-from leadstream_api.routing import Answer, Incoming, read
+from leadstream_api.routing import Answer, Incoming, path_value, read
 from leadstream_events.schemas.lead import Lead
 from leadstream_events.subscribers import utc_now
 from leadstream_events.views import lead_page, lead_view
@@ -88,9 +88,9 @@ async def get_leads(request: Incoming) -> Answer:
 
 
 @read("/leads/{lead_id:str}")
-async def get_lead(request: Incoming, lead_id: str) -> Answer:
+async def get_lead(request: Incoming) -> Answer:
     """One lead with its mails and their attempts."""
-    services = services_of(request)
+    services, lead_id = services_of(request), path_value(request, "lead_id")
     read_query(request, Nothing)
     if not _LEAD_ID.fullmatch(lead_id):
         raise no_lead()

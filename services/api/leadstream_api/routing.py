@@ -14,3 +14,8 @@ Answer: TypeAlias = Response[bytes]
 def read(path: str) -> HTTPRouteHandler:
     """Decorates a handler that only reads."""
     return HTTPRouteHandler(path, http_method=[HttpMethod.GET, HttpMethod.HEAD], status_code=200)
+
+
+def path_value(request: Incoming, name: str) -> str:
+    """The part of the path that a template names, decoded."""
+    return str(request.path_params[name])

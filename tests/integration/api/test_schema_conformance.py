@@ -1,0 +1,59 @@
+"""The API does what its OpenAPI document says, tried by schemathesis on a real process: no 500, no undocumented answer.
+
+`positive_data_acceptance` is left out: that an address is an address, or that a name has no control character, cannot
+be said in JSON Schema. `FUZZ_EXAMPLES` sets the examples per operation and mode.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from leadstream_api.openapi import document
+from tests.support.process import ServiceProcess
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "8"))
+LEFT_OUT = [positive_data_acceptance]
+
+
+def operations(schema: Any) -> Iterator[Any]:
+    for result in schema.get_all_operations():
+        yield result.ok()
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: str(mode.value))
+def test_every_operation_does_what_the_document_says(
+    api_process: Callable[..., tuple[ServiceProcess, str]], redis_url: str, mode: GenerationMode
+) -> None:
+    process, url = api_process(redis_url)
+    tried = 0
+
+    def check(case: Any) -> None:
+        nonlocal tried
+        case.call_and_validate(base_url=url, excluded_checks=LEFT_OUT)
+        tried += 1
+
+    for operation in operations(schemathesis.openapi.from_dict(document())):
+        if mode is GenerationMode.NEGATIVE and not _has_input(operation):
+            continue
+        run = examples(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)(
+            given(case=operation.as_strategy(generation_mode=mode))(check)
+        )
+        run()
+    assert tried >= 10
+    assert process.alive()
+    assert "unexpected error" not in process.text()
+
+
+def _has_input(operation: Any) -> bool:
+    """Without a parameter or a body there is nothing to get wrong."""
+    definition = operation.definition.raw
+    return bool(definition.get("parameters") or definition.get("requestBody"))
