@@ -16,13 +16,15 @@ from redis.exceptions import RedisError
 
 from leadstream_events import keys, scripts
 from leadstream_events.envelope import Event, decode, flat
-from leadstream_events.errors import Conflict, Malformed
+from leadstream_events.errors import Backpressure, Conflict, Malformed, RedisCause
 from leadstream_events.ids import partition_of
 from leadstream_events.redis_client import Client
 from leadstream_events.writer import PipelinedWriter
 
 RawFields = dict[bytes, bytes]
 _DURABILITY_AGE_S = 10.0
+_CLOCK_AGE_S = 30.0
+_TOO_LATE = -2
 
 
 class Durability(StrEnum):
@@ -65,6 +67,32 @@ def pairs(flat_fields: Sequence[bytes]) -> RawFields:
     return dict(zip(flat_fields[::2], flat_fields[1::2], strict=True))
 
 
+class ServerClock:
+    """What a server's clock shows, in ms, judged from its answers.
+
+    The answer left the server before it came in, so the estimate is never ahead of the server's clock: a deadline on
+    it is never later than meant. A server whose clock is set back meanwhile is noticed after at most 30 s.
+    """
+
+    def __init__(self) -> None:
+        self._offset_ms = 0.0
+        self._noted_s = -_CLOCK_AGE_S
+
+    def note(self, server_ms: int, now_s: float) -> None:
+        """Takes in what an answer said; `now_s` (monotonic) is when it came in. The latest estimate counts most."""
+        offset_ms = server_ms - now_s * 1000
+        if offset_ms > self._offset_ms or now_s - self._noted_s > _CLOCK_AGE_S / 3:
+            self._offset_ms, self._noted_s = offset_ms, now_s
+
+    def forget(self) -> None:
+        """The next answer may be another server's."""
+        self._noted_s = -_CLOCK_AGE_S
+
+    def at(self, then_s: float, now_s: float) -> int | None:
+        """What the clock shows at `then_s` (monotonic), or None when nothing is known of it."""
+        return None if now_s - self._noted_s >= _CLOCK_AGE_S else int(self._offset_ms + then_s * 1000)
+
+
 class StreamLog:
     """Appends and reads. `client` must not retry by itself (`redis_client.connect`)."""
 
@@ -74,6 +102,7 @@ class StreamLog:
         self._writer = writer
         self._deadline_s = deadline_s
         self._durability = (Durability.MEMORY, -_DURABILITY_AGE_S)
+        self._clocks = [ServerClock() for _ in range(partitions)]
 
     def partition(self, lead_id: str) -> int:
         """The partition of a lead."""
@@ -84,18 +113,45 @@ class StreamLog:
 
         `fingerprint` (no blanks) stands for the body: the same one gives the first answer again, another one raises
         `Conflict`. Raises `Backpressure` when Redis did not answer in time; the lead may be stored all the same, and
-        asking again with the same lead id is safe.
+        asking again with the same lead id is safe. A server that takes the append up only after the deadline (it was
+        frozen) stores nothing: the deadline goes along, on the server's own clock.
         """
+        started_s = time.monotonic()
         partition = self.partition(event.subject)
-        reply = await self._writer.call(
-            scripts.APPEND,
-            [keys.stream(partition, keys.LEADS), keys.ledger(partition, event.subject)],
-            [fingerprint, *flat(event)],
-            deadline_s=self._deadline_s,
-        )
+        deadline_ms = await self.server_ms(partition, started_s + self._deadline_s)
+        left_s = self._deadline_s - (time.monotonic() - started_s)
+        reply = await self._append(partition, event.subject, [fingerprint, deadline_ms, *flat(event)], left_s)
         if reply[0] == -1:
             raise Conflict("the idempotency key was used before with another body")
+        if reply[0] == _TOO_LATE:
+            raise Backpressure(RedisCause.TIMEOUT, "the append came too late, so nothing was stored")
         return Appended(reply[1].decode(), repeated=reply[0] == 0)
+
+    async def server_ms(self, partition: int, then_s: float) -> int:
+        """What the clock of the partition's server shows at `then_s` (monotonic), never too much.
+
+        Asks the server if nothing is known of its clock; raises `Backpressure` when it does not tell in time.
+        """
+        known = self._clocks[partition].at(then_s, time.monotonic())
+        if known is None:
+            await self._append(partition, "", ["", 0], self._deadline_s)
+            known = self._clocks[partition].at(then_s, time.monotonic())
+        assert known is not None  # noqa: S101  -- an answer was noted just now
+        return known
+
+    async def _append(self, partition: int, lead_id: str, args: Sequence[str | int], deadline_s: float) -> Any:
+        try:
+            reply = await self._writer.call(
+                scripts.APPEND,
+                [keys.stream(partition, keys.LEADS), keys.ledger(partition, lead_id)],
+                args,
+                deadline_s=deadline_s,
+            )
+        except Backpressure:
+            self._clocks[partition].forget()
+            raise
+        self._clocks[partition].note(reply[2], time.monotonic())
+        return reply
 
     async def read(self, stream: str, entry_id: str) -> Entry | None:
         """Returns one entry by its id (XRANGE), or None."""
