@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PREFIX = "LEADSTREAM_"
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 DEFAULT_PUBLIC_URL = "http://127.0.0.1:8000"
+DEFAULT_SMTP_URL = "smtp://127.0.0.1:1025"
 _TIMEOUT_S = 5.0
 
 
@@ -38,9 +39,9 @@ class Found:
 def configured(name: str) -> Found | None:
     """A setting as environment or file give it, unchecked; `ConfigurationError` if the file cannot be read."""
     wanted = (PREFIX + name).upper()
-    for variable, value in os.environ.items():
+    for variable, text in os.environ.items():
         if variable.upper() == wanted:
-            return Found(value, "environment")
+            return Found(text, "environment")
     path = config_file()
     value = _toml(path).get(name)
     return None if value is None else Found(str(value), str(path))
@@ -82,6 +83,15 @@ def find_public_url() -> Found:
         return found
     up = running()
     return Found(up.api_url, f"leadstream up, process {up.pid}") if up else Found(DEFAULT_PUBLIC_URL, "default")
+
+
+def find_smtp_url() -> Found:
+    """The SMTP server to talk to."""
+    found = configured("smtp_url")
+    if found:
+        return found
+    up = running()
+    return Found(up.smtp_url, f"leadstream up, process {up.pid}") if up else Found(DEFAULT_SMTP_URL, "default")
 
 
 def shown_redis_url() -> str:

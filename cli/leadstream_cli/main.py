@@ -13,9 +13,10 @@ from importlib import import_module
 from importlib.metadata import version
 
 import rich_click as click
+from click.exceptions import Exit, NoArgsIsHelpError
 
 from leadstream_cli.connection import shown_redis_url
-from leadstream_cli.errors_text import DONE, FAILED, INTERRUPTED, WRONG_USE, explain, say
+from leadstream_cli.errors_text import DONE, INTERRUPTED, WRONG_USE, explain, say
 
 PROGRAM = "leadstream"
 
@@ -42,6 +43,9 @@ _SECTIONS: dict[str, dict[str, str]] = {
     },
 }
 _MODULES = {name: module for commands in _SECTIONS.values() for name, module in commands.items()}
+click.rich_click.COMMAND_GROUPS = {
+    PROGRAM: [{"name": section, "commands": list(commands)} for section, commands in _SECTIONS.items()]
+}
 
 
 class LazyGroup(click.RichGroup):
@@ -55,8 +59,7 @@ class LazyGroup(click.RichGroup):
         if module is None:
             return None
         found = getattr(import_module(f"leadstream_cli.commands.{module}"), cmd_name.replace("-", "_"))
-        assert isinstance(found, click.Command)
-        return found
+        return found if isinstance(found, click.Command) else None
 
 
 @click.group(
@@ -79,11 +82,18 @@ def _invoke(args: Sequence[str]) -> int:
             cli.invoke(context)
         sys.stdout.flush()
         return DONE
-    except click.exceptions.Exit as done:
+    except Exit as done:
         sys.stdout.flush()
         return done.exit_code
-    except click.ClickException as error:
+    except NoArgsIsHelpError as error:
         error.show()
+        return WRONG_USE
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else PROGRAM
+        say(f"{path}: {error.format_message()} ({path} --help)")
+        return WRONG_USE
+    except click.ClickException as error:
+        say(f"{PROGRAM}: {error.format_message()}")
         return error.exit_code
     except (click.Abort, KeyboardInterrupt, EOFError):
         say("interrupted")
@@ -120,8 +130,6 @@ def main() -> None:
         cli.main(prog_name=PROGRAM)
     sys.exit(run(sys.argv[1:]))
 
-
-__all__ = ["FAILED", "WRONG_USE", "cli", "main", "run"]
 
 if __name__ == "__main__":
     main()

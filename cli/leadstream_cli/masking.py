@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 _ADDRESS = re.compile(r"[^\s<>()\[\],;:\"'@]+@[^\s<>()\[\],;:\"'@]+")
-_ADDRESS_FIELDS = frozenset(("email", "to", "recipient", "recipients"))
+_ADDRESS_FIELDS = frozenset(("email", "to", "recipient", "recipients", "sender"))
 _PERSONAL = frozenset(
     (
         *("full_name", "name", "phone_number", "phone", "city", "zip_code", "birth_date", "vin", "ip", "user_agent"),
-        *("consent", "metadata", "other"),
+        *("consent", "metadata", "other", "mail_subject"),
     )
 )
 # Inside a lead everything else is hidden: a new field is personal until somebody says otherwise.
@@ -53,6 +53,8 @@ def mask(value: Any, key: str = "", *, in_lead: bool = False) -> Any:
     if key in _PERSONAL or (key == "address" and not _is_address(value)):
         return _hide(value)
     if key in _ADDRESS_FIELDS or key == "address":
+        if isinstance(value, list | tuple):
+            return [mask_address(item) if isinstance(item, str) else _hide(item) for item in value]
         return mask_address(value) if isinstance(value, str) else _hide(value)
     if key == "data" and isinstance(value, str):  # a stored entry that is not even JSON: nobody knows what is in it
         return "***"

@@ -8,7 +8,7 @@ server says is kept beside it under its own name. Imports no schema: reading com
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from leadstream_events import keys
@@ -118,10 +118,7 @@ async def _stream(client: Client, key: str, partition: int | None, now_ms: int, 
     first_id, last_id = (item[0].decode() if item else None for item in (first, last))
     raw = await client.xinfo_groups(key) if groups else ()
     stream = Stream(short_name(key), partition, key, int(info["length"]), first_id, last_id, await _memory(client, key))
-    return Stream(
-        *(getattr(stream, name) for name in Stream.__dataclass_fields__ if name != "groups"),
-        groups=tuple([await _group(client, stream, group, now_ms) for group in raw]),
-    )
+    return replace(stream, groups=tuple([await _group(client, stream, group, now_ms) for group in raw]))
 
 
 async def _memory(client: Client, key: str) -> int | None:

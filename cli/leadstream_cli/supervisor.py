@@ -67,10 +67,12 @@ class Supervisor:
 
     async def wait_ready(self, within_s: float) -> None:
         """Returns once every part is ready; `ConfigurationError` of a child or `LeadstreamError` after `within_s`."""
-        waiting = {part.name: asyncio.ensure_future(self._until_ready(part)) for part in self.parts}
-        everybody = asyncio.gather(*waiting.values())
+        waiting: dict[str, asyncio.Future[None]] = {
+            part.name: asyncio.ensure_future(self._until_ready(part)) for part in self.parts
+        }
+        everybody: asyncio.Future[list[None]] = asyncio.gather(*waiting.values())
         try:
-            await asyncio.wait([everybody, self.failed], timeout=within_s, return_when="FIRST_COMPLETED")
+            await asyncio.wait((everybody, self.failed), timeout=within_s, return_when="FIRST_COMPLETED")
             if self.failed.done():
                 raise self.failed.result()
             late = [name for name, task in waiting.items() if not task.done()]
@@ -103,7 +105,7 @@ class Supervisor:
         return self._processes[name].pid
 
     async def _until_ready(self, part: Part) -> None:
-        while not await part.ready():
+        while not await part.ready():  # noqa: ASYNC110  another process has no event to wait for
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _keep(self, part: Part) -> None:

@@ -62,7 +62,9 @@ Say = Callable[[str], None]
 async def running(plan: Plan, say: Say) -> AsyncIterator[System]:
     """Starts everything and yields once all of it is ready; stops everything at the end."""
     async with AsyncExitStack() as stack:
-        redis_url = plan.redis_url or await stack.enter_async_context(_embedded(plan, say))
+        redis_url = plan.redis_url
+        if redis_url is None:
+            redis_url = await stack.enter_async_context(_embedded(plan, say))
         inbox, smtp_url, inbox_url = None, plan.smtp_url or "", ""
         if plan.smtp_url is None:
             inbox = Inbox()

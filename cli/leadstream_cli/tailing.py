@@ -52,7 +52,7 @@ class Wanted:
 
 
 def parse_since(text: str, now_ms: int) -> str:
-    """Returns the entry id to start from: `10m`, an entry id, milliseconds, or an RFC 3339 time. ValueError otherwise."""
+    """Returns the entry id to start from: a span (`10m`), an entry id, ms or an RFC 3339 time. Raises ValueError."""
     span = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|min|m|h|d)", text)
     if span:
         return str(max(0, int(now_ms - float(span[1]) * _UNITS_MS[span[2]])))
@@ -168,9 +168,10 @@ def summary(data: Any) -> str:
     """What is worth seeing of an event's data, on one line."""
     if not isinstance(data, dict):
         return "" if data is None else str(data)
-    lead = data.get("lead") if isinstance(data.get("lead"), dict) else {}
-    inner = data.get("subscriber") or data.get("suppression") or {}
-    source = {**data, **lead, **(inner if isinstance(inner, dict) else {})}
+    source = dict(data)
+    for name in ("lead", "subscriber", "suppression"):
+        inner = data.get(name)
+        source |= inner if isinstance(inner, dict) else {}
     shown = [
         f"{name}={source[name]}"
         for name in (

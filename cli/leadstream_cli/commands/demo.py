@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
+from click.exceptions import Exit
 
 from leadstream_cli.errors_text import FAILED, say
 from leadstream_cli.output import Column, emit_json, layout, printable
@@ -56,7 +57,7 @@ def demo(leads: Path, subscribers: Path, rate_limit: str, timeout_s: float, keep
         else:
             shutil.rmtree(directory, ignore_errors=True)
     if problems:
-        raise click.exceptions.Exit(FAILED)
+        raise Exit(FAILED)
 
 
 async def _demo(job: Job, as_json: bool) -> list[str]:

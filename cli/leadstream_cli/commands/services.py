@@ -76,8 +76,13 @@ def projections() -> None:
     """Run the projections: exact counters from events."""
 
     async def make(settings: Settings) -> None:
+        import logging
+
         from leadstream_projections.service import run
 
+        # Faust tells of every part that starts and stops; ours is the one line that says `ready`.
+        logging.getLogger("faust").setLevel(logging.WARNING)
+        logging.getLogger("mode").setLevel(logging.WARNING)
         await run(settings)
 
     _serve("projections", make)

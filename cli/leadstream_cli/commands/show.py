@@ -23,6 +23,11 @@ _ENTRY = re.compile(r"(?:(?P<partition>[0-9]{1,4})/)?(?P<stream>[a-z]+)/(?P<id>[
 @output_options
 def show(entry: str, out: Output) -> None:
     """Show one entry, such as leads/1767225600000-0; a partition may stand before it: 3/leads/1767225600000-0."""
+    print_entry(find_entry(entry), out)
+
+
+def find_entry(entry: str) -> RawEntry:
+    """The entry at `[partition/]stream/id`; `NotFound` when there is none."""
     match = _ENTRY.fullmatch(entry)
     if not match or match["stream"] not in STREAM_NAMES:
         raise click.BadParameter(
@@ -32,6 +37,11 @@ def show(entry: str, out: Output) -> None:
     found = asyncio.run(_find(match["stream"], match["id"], match["partition"]))
     if found is None:
         raise NotFound(f"no entry {entry}: it never was, or was trimmed")
+    return found
+
+
+def print_entry(found: RawEntry, out: Output) -> None:
+    """Prints an entry whole."""
     row = out.clean(found.row())
     if out.as_json:
         emit_json(row)

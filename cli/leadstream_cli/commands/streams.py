@@ -9,11 +9,14 @@ import rich_click as click
 
 from leadstream_cli.connection import redis_client, stored_partitions
 from leadstream_cli.output import Column, Output, age, output_options, stamp
+from leadstream_cli.parts import GROUPS
 from leadstream_cli.queries import Group, Stream, in_group, ms_of, read_consumers, read_streams
 from leadstream_events.errors import NotFound
 
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 DEAD_AFTER_S = 120.0
+# They exist once their service has started; asking for them before is no mistake.
+KNOWN = tuple(group for groups in GROUPS.values() for group, _ in groups)
 
 
 def size(value: int | None) -> str:
@@ -56,9 +59,8 @@ def streams(out: Output) -> None:
     out.table(rows, _STREAM_COLUMNS, "no streams yet: nothing was ever written to this Redis")
 
 
-def _lag(row: object) -> str:
-    assert isinstance(row, dict)
-    return f"{row['lag']}{'' if row['lag_exact'] else '+'}"
+def _lag(group: Group) -> str:
+    return f"{group.lag}{'' if group.lag_exact else '+'}"
 
 
 _GROUP_COLUMNS = (
@@ -77,7 +79,7 @@ _GROUP_COLUMNS = (
 
 def _group_row(group: Group, as_json: bool) -> dict[str, object]:
     row: dict[str, object] = asdict(group)
-    return row if as_json else row | {"lag_text": _lag(row)}
+    return row if as_json else row | {"lag_text": _lag(group)}
 
 
 @click.command()
@@ -126,7 +128,7 @@ def consumers(group: str, dead_after: float, out: Output) -> None:
 
 
 async def require_group(found: list[Stream], wanted: str) -> None:
-    """Raises `NotFound`, naming the groups there are, unless there is one that `wanted` means."""
+    """Raises `NotFound`, naming the groups there are, unless there is or may be one that `wanted` means."""
     names = sorted({group.group for stream in found for group in stream.groups})
-    if not any(in_group(name, wanted) for name in names):
+    if not any(in_group(name, wanted) for name in (*names, *KNOWN)):
         raise NotFound(f"no group {wanted!r}; there is {', '.join(names) or 'none yet'}")

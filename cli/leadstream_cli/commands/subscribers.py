@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
+from click.exceptions import Exit
 
 from leadstream_cli.connection import redis_client
 from leadstream_cli.errors_text import FAILED, say
@@ -257,4 +258,4 @@ def import_(file: Path, out: Output) -> None:
     counts = {kind: sum(item.result == kind for item in taken) for kind in ("added", "changed", "unchanged", "bad")}
     say(", ".join(f"{count} {kind}" for kind, count in counts.items()))
     if bad:
-        raise click.exceptions.Exit(FAILED)
+        raise Exit(FAILED)

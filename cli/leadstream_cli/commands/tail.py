@@ -56,7 +56,7 @@ async def _tail(
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--since") from None
         starts = await ends(client, chosen)
-        shown = {place: position for place, position in starts.items()}
+        shown = dict(starts)
         if since and lines is None:
             async for entry in forward(client, chosen, first):
                 if wanted.keeps(entry):

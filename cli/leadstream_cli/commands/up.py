@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
@@ -87,7 +87,8 @@ async def _up(plan: Plan) -> None:
         stack.push_async_exit(system.__aexit__)
         stack.callback(waiting.cancel)
         _announce(plan, found, stack)
-        await asyncio.wait({waiting, found.supervisor.failed}, return_when=asyncio.FIRST_COMPLETED)
+        ends: set[asyncio.Future[Any]] = {waiting, found.supervisor.failed}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         say("stopping")
         if found.supervisor.failed.done():
             raise found.supervisor.failed.result()

@@ -1,0 +1,159 @@
+"""`doctor`: looks at all that leadstream needs, changes nothing that lasts, and says how to mend what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+from click.exceptions import Exit
+
+from leadstream_cli import doctor_checks as checks
+from leadstream_cli.connection import find_redis_url, redis_client
+from leadstream_cli.doctor_checks import Finding, Verdict
+from leadstream_cli.errors_text import CHECK_FAILED, explain, say
+from leadstream_cli.output import Output, emit_json, output_options, printable
+from leadstream_events.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from leadstream_events.redis_client import Client
+    from leadstream_events.settings import Settings
+
+_WRITE_TTL_MS = 10_000
+
+
+@click.command()
+@output_options
+def doctor(out: Output) -> None:
+    """Check Redis, SMTP, clocks and configuration; each finding with its mend. Exit code 3 when something is wrong."""
+    findings = asyncio.run(_examine())
+    if out.as_json:
+        emit_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            click.echo(printable(f"{finding.verdict.value:<8} {finding.check:<16} {finding.found}"))
+            if finding.mend:
+                click.echo(printable(f"{'':<8} {'':<16} → {finding.mend}"))
+    problems = sum(finding.verdict is Verdict.PROBLEM for finding in findings)
+    say(f"{problems} problem{'' if problems == 1 else 's'} found" if problems else "everything is in order")
+    if problems:
+        raise Exit(CHECK_FAILED)
+
+
+async def _examine() -> list[Finding]:
+    from leadstream_events.settings import load_settings
+
+    try:
+        settings = load_settings()
+    except ConfigurationError as error:
+        wrong = [Finding("configuration", Verdict.PROBLEM, line, "correct it") for line in str(error).splitlines()]
+        return wrong
+    return [
+        Finding("configuration", Verdict.OK, "every setting can be read"),
+        *await _redis(settings),
+        *await _smtp(settings),
+    ]
+
+
+async def _redis(settings: Settings) -> list[Finding]:
+    from leadstream_events.settings import mask_url
+
+    found = find_redis_url()
+    shown = mask_url(found.value)
+    try:
+        async with redis_client(found.value) as client:
+            await client.ping()
+            return [Finding("redis", Verdict.OK, f"{shown} answers ({found.source})"), *await _server(client, settings)]
+    except Exception as error:
+        explained = explain(error, shown)
+        if explained is None:
+            raise
+        return [
+            Finding("redis", Verdict.PROBLEM, explained[0], "see `leadstream config` for where the address is from")
+        ]
+
+
+async def _server(client: Client, settings: Settings) -> list[Finding]:
+    from leadstream_events.keys import META
+
+    info = await _info(client)
+    stored = await client.hget(META, "partitions")
+    return [
+        checks.version(info),
+        checks.role(info),
+        checks.eviction(info),
+        checks.persistence(info, await _appendfsync(client)),
+        checks.memory(info),
+        await _write(client),
+        checks.partitions(settings.partitions, int(stored) if stored else None),
+        await _clock(client),
+    ]
+
+
+async def _info(client: Client) -> dict[str, Any]:
+    """INFO of one server; of a cluster, that of its first node."""
+    info = await client.info()
+    nested = next(iter(info.values()), None)
+    return dict(nested) if isinstance(nested, dict) and "redis_version" in nested else dict(info)
+
+
+async def _appendfsync(client: Client) -> str | None:
+    from redis.exceptions import ResponseError
+
+    try:
+        return str((await client.config_get("appendfsync")).get("appendfsync") or "") or None
+    except ResponseError:  # CONFIG is often forbidden on managed servers
+        return None
+
+
+async def _write(client: Client) -> Finding:
+    """Writes a key that vanishes by itself."""
+    from leadstream_events.keys import PREFIX
+    from leadstream_events.redis_client import classify
+
+    try:
+        await client.set(PREFIX + "{meta}:doctor", "1", px=_WRITE_TTL_MS)
+    except Exception as error:
+        cause = classify(error)
+        if cause is None:
+            raise
+        return Finding("write", Verdict.PROBLEM, f"refused: {cause.cause.value}", (explain(cause, "it") or ("",))[0])
+    return Finding("write", Verdict.OK, "takes writes")
+
+
+async def _clock(client: Client) -> Finding:
+    before = time.time()
+    seconds, micros = await client.time()
+    after = time.time()
+    server = int(seconds) + int(micros) / 1e6
+    return checks.clock((before + after) / 2 - server, after - before)
+
+
+async def _smtp(settings: Settings) -> list[Finding]:
+    """A handshake up to the login; no mail is sent."""
+    from leadstream_cli.smtp_setting import password_of, smtp_url, tls_context_for
+    from leadstream_events.settings import mask_url
+    from leadstream_mail.smtp.dial import open_session
+    from leadstream_mail.smtp.endpoint import parse_smtp_url
+    from leadstream_mail.smtp.session import SessionFailed
+
+    url = smtp_url(settings)
+    shown = mask_url(url)
+    try:
+        endpoint = parse_smtp_url(url, password_of(settings))
+        session = await open_session(
+            endpoint, endpoint.password, tls_context_for(endpoint), settings.smtp_timeout, settings.smtp_timeout
+        )
+    except ConfigurationError as error:
+        return [Finding("smtp", Verdict.PROBLEM, str(error), "correct it")]
+    except SessionFailed as failed:
+        failure = failed.outcome.failure
+        text = " ".join(str(part) for part in (failure.code, failure.line) if part)
+        found = f"{shown}: {failure.cause} at {failure.phase}{f' ({text})' if text else ''}"
+        return [
+            Finding("smtp", Verdict.PROBLEM, found, "check LEADSTREAM_SMTP_URL, user and password, and the network")
+        ]
+    await session.quit(settings.smtp_timeout)
+    return [Finding("smtp", Verdict.OK, f"{shown} greets{' and takes the login' if endpoint.user else ''}")]

@@ -1,0 +1,132 @@
+"""`suppressions`: addresses that get no mail."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+from click.exceptions import Exit
+
+from leadstream_cli.commands.subscribers import checked
+from leadstream_cli.connection import redis_client
+from leadstream_cli.errors_text import FAILED, say
+from leadstream_cli.output import Column, Output, output_options
+from leadstream_events.errors import LeadstreamError
+
+if TYPE_CHECKING:
+    from leadstream_events.schemas.subscriber import Suppression
+
+_COLUMNS = (
+    Column("address", "ADDRESS"),
+    Column("reason", "REASON"),
+    Column("created_at", "SINCE"),
+    Column("expires_at", "UNTIL", lambda value: str(value) if value else "for ever"),
+    Column("holds", "HOLDS"),
+)
+
+
+@click.group()
+def suppressions() -> None:
+    """Show and change the addresses that get no mail."""
+
+
+@suppressions.command("list")
+@output_options
+def list_(out: Output) -> None:
+    """Show every suppression, also those that have run out."""
+
+    async def read() -> list[dict[str, Any]]:
+        from leadstream_events.subscribers import SubscriberStore, utc_now
+
+        async with redis_client() as client:
+            found = await SubscriberStore(client).suppressions()
+        return [each.model_dump(mode="json") | {"holds": each.holds(utc_now())} for each in found]
+
+    out.table(asyncio.run(read()), _COLUMNS, "no address is suppressed")
+
+
+def _suppression(address: str, reason: str, days: float | None, now: datetime) -> Suppression:
+    from leadstream_events.schemas.subscriber import Suppression
+
+    until = now + timedelta(days=days) if days else None
+    return checked(Suppression, {"address": address, "reason": reason, "created_at": now, "expires_at": until})
+
+
+@suppressions.command()
+@click.argument("address")
+@click.option("--reason", default="manual", show_default=True)
+@click.option("--days", type=click.FloatRange(min=0, min_open=True, max=36_500), help="Until then; else for ever.")
+@output_options
+def add(address: str, reason: str, days: float | None, out: Output) -> None:
+    """Send no more mail to ADDRESS; again replaces reason and end."""
+
+    async def write() -> Suppression:
+        from leadstream_events.subscribers import SubscriberStore, utc_now
+
+        made = _suppression(address, reason, days, utc_now())
+        async with redis_client() as client:
+            await SubscriberStore(client).suppress(made, utc_now())
+        return made
+
+    out.record(asyncio.run(write()).model_dump(mode="json"))
+
+
+@suppressions.command()
+@click.argument("address")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--by", default="cli", show_default=True, help="Who lifts it; kept in the event.")
+@output_options
+def remove(address: str, yes: bool, by: str, out: Output) -> None:
+    """Let ADDRESS get mail again."""
+    if not yes:
+        click.confirm("Lift the suppression of this address?", abort=True, err=True)
+
+    async def write() -> None:
+        from leadstream_events.subscribers import SubscriberStore, utc_now
+
+        async with redis_client() as client:
+            await SubscriberStore(client).release(address, by, utc_now())
+
+    asyncio.run(write())
+    out.record({"released": 1})
+
+
+@suppressions.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--reason", default="import", show_default=True)
+@output_options
+def import_(file: Path, reason: str, out: Output) -> None:
+    """Suppress every address in FILE, one a line; good lines are taken, exit code 1 tells that some were bad."""
+
+    async def write() -> list[dict[str, Any]]:
+        from leadstream_events.subscribers import SubscriberStore, utc_now
+
+        rows: list[dict[str, Any]] = []
+        async with redis_client() as client:
+            store = SubscriberStore(client)
+            for number, line in enumerate(_lines(file), 1):
+                if not line or line.startswith("#"):
+                    continue
+                try:
+                    await store.suppress(_suppression(line, reason, None, utc_now()), utc_now())
+                    rows.append({"line": number, "result": "suppressed", "problem": None})
+                except LeadstreamError as error:
+                    rows.append({"line": number, "result": "bad", "problem": str(error)})
+        return rows
+
+    rows = asyncio.run(write())
+    out.table(rows, [Column(name, name.upper()) for name in ("line", "result", "problem")], f"{file} holds no address")
+    bad = sum(row["result"] == "bad" for row in rows)
+    say(f"{len(rows) - bad} suppressed, {bad} bad")
+    if bad:
+        raise Exit(FAILED)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError:
+        raise LeadstreamError(f"{path}: not UTF-8") from None
