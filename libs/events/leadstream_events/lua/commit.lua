@@ -7,11 +7,33 @@
 --   MAX field value      sets a hash field unless it holds a greater text: the order of events does not matter
 --   DUE member delay_ms  puts a member into a sorted set, scored by the server's time plus the delay
 -- returns per entry 1 (done) | 0 (was not ours any more: nothing was changed)
+-- fails with WRONGTYPE, and changes nothing, when a key is of another type than its command needs
 -- invariant: an effect happens exactly once, because the entry (or its ledger row) stops being ours with it
 local group, me, parking, total = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local at, streams, out = 5, {}, {}
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+-- A command that fails after the XACK would lose the entry: nothing is rolled back. So types are looked at before.
+local needs = {XADD = 'stream', HSET = 'hash', HINCRBY = 'hash', ONCE = 'hash', MAX = 'hash', DUE = 'zset'}
+local function misfit()
+  local first, fits = at, {}
+  for _ = 1, total do
+    local effects = tonumber(ARGV[first + 6])
+    first = first + 7
+    for _ = 1, effects do
+      local key, need = ARGV[first + 1], needs[ARGV[first]]
+      if need and not fits[key] then
+        local kind = redis.call('TYPE', KEYS[tonumber(key)]).ok
+        if kind ~= need and kind ~= 'none' then return KEYS[tonumber(key)] .. ' is a ' .. kind end
+        fits[key] = true
+      end
+      first = first + 3 + tonumber(ARGV[first + 2])
+    end
+  end
+end
+local wrong = misfit()
+if wrong then return redis.error_reply('WRONGTYPE ' .. wrong) end
 
 local function ours(stream, id, verb, ledger, field, prefix)
   if ledger > 0 then
