@@ -37,8 +37,12 @@ class BatchHandler:
         self._task: asyncio.Task[None] | None = None
 
     def room(self) -> int:
-        """A whole batch, or nothing while one is under way."""
-        return 0 if self._task and not self._task.done() else self._policy.batch
+        """A whole batch, or nothing while one is under way; a bug in the last one comes out here."""
+        if self._task and not self._task.done():
+            return 0
+        if self._task and not self._task.cancelled():
+            self._task.result()
+        return self._policy.batch
 
     async def wait_for_room(self) -> None:
         """Waits for the batch under way; a bug in it comes out here."""
@@ -57,8 +61,13 @@ class BatchHandler:
         self._task = asyncio.create_task(chained(), name=f"batch-{self._group}")
 
     async def drain(self) -> Sequence[Delivery]:
-        """Waits for the batch under way."""
-        await self.wait_for_room()
+        """Waits for the batch under way; cancelled at the deadline, it leaves no work behind that runs on."""
+        try:
+            await self.wait_for_room()
+        except asyncio.CancelledError:
+            if self._task:
+                self._task.cancel()
+            raise
         return ()
 
     async def _work(self, batch: Sequence[Delivery]) -> None:
@@ -78,7 +87,12 @@ class BatchHandler:
                 failures += 1
                 self._hooks.trouble(trouble.cause.value)
                 await asyncio.sleep(backoff_s(failures, self._policy, random.random()))
+        if failures:
+            self._hooks.recovered()
         await asyncio.gather(*(self.consumer.settle(settlement) for settlement in settlements))
+        forgotten = {item.place for item in batch} - {(item.stream, item.entry_id) for item in settlements}
+        if forgotten:
+            raise RuntimeError(f"the handler of {self._group} settled no end of {len(forgotten)} deliveries")
 
     async def _split(self, batch: Sequence[Delivery], error: Exception) -> None:
         if len(batch) > 1:

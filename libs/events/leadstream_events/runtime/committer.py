@@ -19,6 +19,8 @@ from leadstream_events.runtime.hooks import Hooks
 from leadstream_events.runtime.policy import ConsumerPolicy, backoff_s
 
 MAX_BATCH = 200
+# A commit is one script, and nobody else is served meanwhile: a few milliseconds' worth.
+MAX_EFFECTS = 4_000
 
 Stuck = Callable[[Sequence[Settlement]], None]
 
@@ -45,6 +47,7 @@ class Committer:
         self._waiting: list[tuple[Settlement, asyncio.Future[bool]]] = []
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def __aenter__(self) -> Committer:
         self._task = asyncio.create_task(self._run(), name=f"committer-{self._group}")
@@ -55,12 +58,19 @@ class Committer:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        self._closed = True
         for waiting in self._waiting:
             waiting[1].cancel()
 
     def put(self, settlement: Settlement) -> asyncio.Future[bool]:
-        """Queues a settlement; the future says True when it took effect, False when the entry was not ours."""
+        """Queues a settlement; the future says True when it took effect, False when the entry was not ours.
+
+        It is cancelled when the committer was left before.
+        """
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if self._closed:
+            future.cancel()
+            return future
         self._waiting.append((settlement, future))
         self._wake.set()
         return future
@@ -74,7 +84,7 @@ class Committer:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                batch = self._waiting[:MAX_BATCH]
+                batch = self._waiting[: _fitting([item[0] for item in self._waiting[:MAX_BATCH]])]
                 try:
                     results: Sequence[bool | Exception] = await self._commit([item[0] for item in batch])
                 except Exception as error:  # a bug, not Redis: whoever settles must see it
@@ -117,3 +127,13 @@ class Committer:
         if failures == 1 and self._stuck:
             self._stuck(settlements)
         await asyncio.sleep(backoff_s(failures, self._policy, random.random()))
+
+
+def _fitting(settlements: Sequence[Settlement]) -> int:
+    """How many of these go into one script; at least one, however large it is."""
+    effects = 0
+    for number, settlement in enumerate(settlements):
+        effects += len(settlement.effects)
+        if effects > MAX_EFFECTS and number:
+            return number
+    return len(settlements)

@@ -20,7 +20,7 @@ from leadstream_events.effects import Effect, Settlement, Verb
 from leadstream_events.effects import due as due_effect
 from leadstream_events.errors import RedisCause
 from leadstream_events.keys import due as due_key
-from leadstream_events.redis_client import classify
+from leadstream_events.redis_client import classify, drop_connections
 from leadstream_events.runtime.committer import Committer
 from leadstream_events.runtime.delivery import Delivery, give_up
 from leadstream_events.runtime.hooks import Hooks
@@ -62,7 +62,9 @@ class Consumer:
         self._source, self._committer, self._handler = source, committer, handler
         self._policy, self._hooks, self._on_group_created = policy, hooks, on_group_created
         self._in_flight: dict[tuple[str, str], Delivery] = {}
+        self._giving_up: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
+        self._restarted = self._had_due = False
         self._maintained_s = self._renewed_s = self._retired_s = 0.0
         self._next_due_s: float | None = None
         self._failures = 0
@@ -133,10 +135,16 @@ class Consumer:
         room = self._handler.room()
         if room <= 0:
             return handed + await self._wait_for_room()
-        deliveries, self._next_due_s = await self._source.take_due(min(room, self._policy.batch))
-        if deliveries:
-            return handed + self._hand_over("due", deliveries)
-        deliveries = await self._source.read_new(min(room, self._policy.batch), self._block_s(now))
+        count = min(room, self._policy.batch)
+        if not self._had_due:
+            deliveries, self._next_due_s = await self._source.take_due(count)
+            if deliveries:
+                self._had_due = True
+                return handed + self._hand_over("due", deliveries)
+        # After due entries it is the turn of new ones, at once: a long queue of parked mails must not starve them.
+        block_s = 0.0 if self._had_due else self._block_s(now)
+        self._had_due = False
+        deliveries = await self._source.read_new(count, block_s)
         self.last_read_s = monotonic_s() if deliveries else self.last_read_s
         return handed + self._hand_over("new", deliveries)
 
@@ -174,6 +182,8 @@ class Consumer:
         return self._hand_over("claimed", list(claimed.orphans))
 
     def _hand_over(self, how: str, deliveries: list[Delivery]) -> int:
+        # A group created again hands out once more what is being worked on: two attempts at a time would be two mails.
+        deliveries = [delivery for delivery in deliveries if delivery.place not in self._in_flight]
         if not deliveries:
             return 0
         self._hooks.read(how, len(deliveries))
@@ -182,10 +192,10 @@ class Consumer:
         self._hooks.in_flight(len(self._in_flight))
         readable = [delivery for delivery in deliveries if delivery.problem is None]
         for delivery in deliveries:
-            if delivery.problem is not None:
-                task = asyncio.ensure_future(
-                    self._dead_letter(delivery, delivery.problem.cause, delivery.problem.detail)
-                )
+            if (problem := delivery.problem) is not None:
+                task = asyncio.create_task(self._dead_letter(delivery, problem.cause, problem.detail))
+                self._giving_up.add(task)
+                task.add_done_callback(self._giving_up.discard)
                 task.add_done_callback(_reveal)
         if readable:
             self._handler.take(readable)
@@ -198,6 +208,9 @@ class Consumer:
             self._hooks.dead(cause)
 
     def _note_success(self) -> None:
+        if self._restarted:
+            self._restarted = False
+            self._hooks.recovered()
         if self.trouble and monotonic_s() - self._trouble_s > 1.0:
             logger.info("redis takes work again", group=self._source.group)
             self.trouble, self._failures = None, 0
@@ -217,7 +230,7 @@ class Consumer:
         try:
             if needs_new_connections(cause):
                 for client in (self._source.client, self._source.blocking):
-                    await client.connection_pool.disconnect()
+                    await drop_connections(client)
             created = await self._source.ensure_groups()
             if created and self._on_group_created:
                 await self._on_group_created()
@@ -253,16 +266,16 @@ class Consumer:
             if stuck:
                 logger.error("the loop went silent; restarting it", group=self._source.group)
                 self._hooks.restarted()
+                self._restarted = True
                 self.last_read_s = self.last_tick_s = now
                 return
 
     async def _drain(self) -> None:
-        """Finishes what was begun within the deadline, releases the rest, and leaves the group."""
+        """Finishes what was begun within the deadline, even without Redis, releases the rest, and leaves the group."""
         try:
             async with asyncio.timeout(self._policy.drain_s):
-                unseen = await self._source.unseen(self._in_flight)
-                left = [*unseen, *await self._handler.drain()]
-                await asyncio.gather(*(self.settle(self.release(delivery, 0.0)) for delivery in left))
+                unseen, begun = self._source.unseen(self._in_flight), self._handler.drain()
+                await asyncio.gather(self._give_back(unseen), self._give_back(begun), *self._giving_up)
                 await self._source.leave()
         except TimeoutError:
             logger.warning("drain deadline passed; leases will bring entries back", group=self._source.group)
@@ -270,7 +283,16 @@ class Consumer:
             if classify(error) is None:
                 raise
 
+    async def _give_back(self, asked: Awaitable[Sequence[Delivery]]) -> None:
+        try:
+            left = await asked
+        except Exception as error:
+            if classify(error) is None:
+                raise
+            return
+        await asyncio.gather(*(self.settle(self.release(delivery, 0.0)) for delivery in left))
 
-def _reveal(task: asyncio.Future[None]) -> None:
+
+def _reveal(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception():
         logger.error("settling a dead letter failed", error=type(task.exception()).__name__)

@@ -74,13 +74,13 @@ class GroupSource:
         return created
 
     async def read_new(self, count: int, block_s: float) -> list[Delivery]:
-        """Waits up to `block_s` seconds for entries that no consumer of the group has had (XREADGROUP >)."""
+        """Waits up to `block_s` seconds, at 0 not at all, for entries new to the group (XREADGROUP >)."""
         reply = await self.blocking.xreadgroup(
             self.group,
             self.consumer,
             dict.fromkeys(self.streams, ">"),
             count=count,
-            block=max(1, int(block_s * 1000)),
+            block=max(1, int(block_s * 1000)) if block_s > 0 else None,
         )
         return [
             make_delivery(self.partition, stream.decode(), entry_id, fields)
