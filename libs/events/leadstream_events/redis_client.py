@@ -35,6 +35,8 @@ _BY_PREFIX = (
     ("NOPERM", RedisCause.AUTH),
     ("CLUSTERDOWN", RedisCause.CLUSTERDOWN),
     ("MASTERDOWN", RedisCause.READONLY),
+    # Redis 7.0 wakes readers of a deleted stream with "UNBLOCKED the stream key no longer exists".
+    ("UNBLOCKED the stream key", RedisCause.NOGROUP),
     ("UNBLOCKED", RedisCause.READONLY),
     ("BUSY", RedisCause.BUSY),
 )
@@ -111,6 +113,20 @@ def classify(error: BaseException) -> Backpressure | None:
     if isinstance(error, errors.ConnectionError | OSError):
         return Backpressure(RedisCause.DOWN)
     if isinstance(error, errors.RedisError):
-        known = _cause_in(str(error)[:300])
-        return Backpressure(known) if known else Backpressure(RedisCause.OTHER, str(error)[:120])
+        text = _without_arguments(str(error))
+        known = _cause_in(text[:300])
+        return Backpressure(known) if known else Backpressure(RedisCause.OTHER, text[:120])
     return None
+
+
+def _without_arguments(text: str) -> str:
+    """The server's words alone: redis-py and unknown commands quote arguments, which may be somebody's data."""
+    return text.rpartition("of pipeline caused error: ")[2].partition(", with args")[0]
+
+
+async def drop_connections(client: Client) -> None:
+    """Closes every connection, those in use too, so that the next command resolves the address again."""
+    if isinstance(client, RedisCluster):
+        await client.aclose()
+    else:
+        await client.connection_pool.disconnect()
