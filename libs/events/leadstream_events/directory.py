@@ -59,7 +59,10 @@ def apply(snapshot: Snapshot, events: list[tuple[str, Event | None]]) -> Snapsho
             case _:
                 pass
     return replace(
-        snapshot, subscribers=subscribers, suppressions=suppressions, position=events[-1][0] if events else "0-0"
+        snapshot,
+        subscribers=subscribers,
+        suppressions=suppressions,
+        position=events[-1][0] if events else snapshot.position,
     )
 
 

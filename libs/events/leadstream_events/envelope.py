@@ -82,10 +82,11 @@ def decode(fields: Mapping[bytes, bytes]) -> Event:
         event_id, cause = fields[b"id"].decode(), fields.get(b"cause", b"").decode()
         trace, version = fields.get(b"trace", b"").decode(), int(fields[b"v"])
         time = datetime.fromisoformat(fields[b"time"].decode())
-    except (UnicodeDecodeError, ValueError):
+        if time.tzinfo is None:
+            raise Malformed("bad_envelope", "time has no offset")
+        time = time.astimezone(UTC)
+    except (UnicodeDecodeError, ValueError, OverflowError):
         raise Malformed("bad_envelope", "a field of the envelope cannot be read") from None
-    if time.tzinfo is None:
-        raise Malformed("bad_envelope", "time has no offset")
     return Event(event_id, kind, time, subject, read_data(kind, version, fields[b"data"]), cause, trace)
 
 

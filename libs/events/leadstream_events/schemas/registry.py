@@ -7,6 +7,7 @@ Old data is upcast step by step to the newest version; data of a future version 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 from pydantic import ValidationError
@@ -39,14 +40,23 @@ def read_data(
     try:
         if version == newest:
             return model.model_validate_json(raw)
-        data: JsonObject = msgspec.json.decode(raw)
+        data: JsonObject = msgspec.json.decode(raw, type=dict[str, Any])
         for step in range(version, newest):
-            data = upcasters[kind, step](data)
+            upcaster = upcasters.get((kind, step))
+            if upcaster is None:
+                raise Malformed("no_upcaster", f"{kind} v{version}: no step from v{step}")
+            data = _upcast(upcaster, data, f"{kind} v{step}")
         return model.model_validate(data)
-    except KeyError as error:
-        raise Malformed("no_upcaster", f"{kind} v{version}: no step from v{error.args[0][1]}") from error
     except ValidationError as error:
         places = sorted({".".join(map(str, item["loc"])) or item["type"] for item in error.errors()})
         raise Malformed("bad_data", f"{kind}: {', '.join(places[:5])}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Malformed("bad_data", f"{kind}: not JSON") from None
+
+
+def _upcast(upcaster: Upcaster, data: JsonObject, what: str) -> JsonObject:
+    """An upcaster trusts the shape of old data; data of another shape is broken, not a bug."""
+    try:
+        return upcaster(data)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise Malformed("bad_data", f"{what} cannot be upcast: {type(error).__name__}") from error
