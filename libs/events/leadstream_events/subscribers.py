@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from leadstream_events import keys, scripts
+from leadstream_events.effects import Argument
 from leadstream_events.envelope import flat, make_event
 from leadstream_events.errors import Conflict, NotFound
 from leadstream_events.ids import new_id
@@ -47,10 +48,14 @@ class SubscriberStore:
 
     async def get(self, subscriber_id: str) -> Subscriber:
         """Returns one subscriber."""
+        return (await self._stored(subscriber_id))[1]
+
+    async def _stored(self, subscriber_id: str) -> tuple[bytes, Subscriber]:
+        """The state byte for byte as it is stored, by older code perhaps, and read."""
         value = await self._client.hget(keys.SUBSCRIBER_STATE, subscriber_id)
         if value is None:
             raise NotFound(f"no subscriber {subscriber_id[:64]!r}")
-        return Subscriber.model_validate_json(value)
+        return value, Subscriber.model_validate_json(value)
 
     async def by_address(self, address: str) -> Subscriber | None:
         """Returns the subscriber with this address in any spelling of its case."""
@@ -78,7 +83,7 @@ class SubscriberStore:
             if required in changes and changes[required] is None:
                 del changes[required]
         for _ in range(_TRIES):
-            before = await self.get(subscriber_id)
+            stored, before = await self._stored(subscriber_id)
             after = before.model_copy(update=changes)
             event = make_event(SubscriberChanged(subscriber=after), subject=subscriber_id, now=now)
             reply = await scripts.run(
@@ -87,7 +92,7 @@ class SubscriberStore:
                 _PUT_KEYS,
                 [
                     subscriber_id,
-                    before.model_dump_json(),
+                    stored,
                     after.model_dump_json(),
                     address_key(before.email),
                     address_key(after.email),
@@ -101,14 +106,13 @@ class SubscriberStore:
 
     async def remove(self, subscriber_id: str, now: datetime) -> None:
         """Removes a subscriber. Mails already requested are skipped when their turn comes."""
-        subscriber = await self.get(subscriber_id)
         event = make_event(SubscriberRemoved(subscriber_id=subscriber_id), subject=subscriber_id, now=now)
-        await scripts.run(
-            self._client,
-            scripts.SUBSCRIBER_REMOVE,
-            _PUT_KEYS,
-            [subscriber_id, address_key(subscriber.email), *flat(event)],
-        )
+        for _ in range(_TRIES):
+            stored, subscriber = await self._stored(subscriber_id)
+            args: list[Argument] = [subscriber_id, stored, address_key(subscriber.email), *flat(event)]
+            if await scripts.run(self._client, scripts.SUBSCRIBER_REMOVE, _PUT_KEYS, args):
+                return
+        raise Conflict("the subscriber is being changed by somebody else; try again")
 
     async def usage(self, subscriber_ids: Sequence[str]) -> Mapping[str, Usage]:
         """Returns what each subscriber has used up, in one round trip."""
