@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from leadstream_events import keys
 from leadstream_events.directory import Directory, Snapshot
-from leadstream_events.effects import Settlement
+from leadstream_events.effects import Effect, Settlement
 from leadstream_events.recipients import Candidate, candidates
 from leadstream_events.redis_client import Client
 from leadstream_events.runtime.batch import Handle
@@ -26,9 +26,11 @@ from leadstream_mailer.reservations import Reservation, Settled, reserve, settle
 
 _BATCH = 50
 
+_Due = tuple[Delivery, list[Candidate]]
+
 
 class Fanout:
-    """Handles batches of leads."""
+    """Handles batches of leads. A mail that was requested before is left alone: no second reservation either."""
 
     def __init__(self, client: Client, directory: Directory, *, welcome: bool) -> None:
         self._client, self._directory, self._welcome = client, directory, welcome
@@ -36,26 +38,55 @@ class Fanout:
     async def handle(self, batch: Sequence[Delivery]) -> list[Settlement]:
         """Returns one settlement per delivery, holding all of its mails."""
         snapshot = await self._directory.refresh()
-        return [await self._one(delivery, snapshot) for delivery in batch]
+        due = await self._unrequested([(delivery, self._due(delivery, snapshot)) for delivery in batch])
+        refused = await self._refused([mail for _, mails in due for mail in mails])
+        now = datetime.now(UTC)
+        return [
+            Settlement(delivery.stream, delivery.entry_id, _requests(delivery, mails, refused, now))
+            for delivery, mails in due
+        ]
 
-    async def _one(self, delivery: Delivery, snapshot: Snapshot) -> Settlement:
+    def _due(self, delivery: Delivery, snapshot: Snapshot) -> list[Candidate]:
         event = delivery.event
         if event is None or not isinstance(event.data, LeadReceived):
-            return Settlement(delivery.stream, delivery.entry_id)
-        now = datetime.now(UTC)
-        due = candidates(event.subject, event.data.lead, snapshot.subscribers.values(), welcome=self._welcome)
-        granted = await self._granted(due)
-        effects = [
-            effect for mail in granted for effect in request(mail, event, delivery.entry_id, delivery.partition, now)
-        ]
-        return Settlement(delivery.stream, delivery.entry_id, tuple(effects))
+            return []
+        return candidates(event.subject, event.data.lead, snapshot.subscribers.values(), welcome=self._welcome)
 
-    async def _granted(self, due: Sequence[Candidate]) -> list[Candidate]:
-        """Leaves out subscribers with nothing left. Unlimited ones reserve too: it is what counts their leads."""
-        wanted = [Reservation(mail.email_id, mail.subscriber_id, mail.purchased) for mail in due if mail.subscriber_id]
+    async def _unrequested(self, due: Sequence[_Due]) -> list[_Due]:
+        """Leaves out mails with a ledger row: their reservation is settled, perhaps, and would never be again."""
+        async with self._client.pipeline(transaction=False) as pipe:
+            asked = [(delivery, mails) for delivery, mails in due if mails and delivery.event]
+            for delivery, mails in asked:
+                subject = delivery.event.subject if delivery.event else ""
+                pipe.hmget(keys.ledger(delivery.partition, subject), [mail.email_id for mail in mails])
+            rows = await pipe.execute() if asked else []
+        known = {
+            mail.email_id
+            for (_, mails), found in zip(asked, rows, strict=True)
+            for mail, row in zip(mails, found, strict=True)
+            if row is not None
+        }
+        return [(delivery, [mail for mail in mails if mail.email_id not in known]) for delivery, mails in due]
+
+    async def _refused(self, mails: Sequence[Candidate]) -> set[str]:
+        """Mails of subscribers with nothing left. Unlimited ones reserve too: it is what counts their leads."""
+        wanted = [
+            Reservation(mail.email_id, mail.subscriber_id, mail.purchased) for mail in mails if mail.subscriber_id
+        ]
         answers = await reserve(self._client, wanted)
-        refused = {item.email_id for item, ok in zip(wanted, answers, strict=True) if not ok}
-        return [mail for mail in due if mail.email_id not in refused]
+        return {item.email_id for item, ok in zip(wanted, answers, strict=True) if not ok}
+
+
+def _requests(delivery: Delivery, mails: Sequence[Candidate], refused: set[str], now: datetime) -> tuple[Effect, ...]:
+    event = delivery.event
+    if event is None:
+        return ()
+    return tuple(
+        effect
+        for mail in mails
+        if mail.email_id not in refused
+        for effect in request(mail, event, delivery.entry_id, delivery.partition, now)
+    )
 
 
 class Quota:
@@ -87,16 +118,29 @@ async def build(stack: AsyncExitStack, settings: Settings) -> list[Consumer]:
     name, policy = boot_name("fanout"), policy_of(settings, batch=_BATCH)
     consumers = []
     for partition in range(settings.partitions):
+        directories: list[Directory] = []
 
-        def fanout_of(client: Client) -> Handle:
-            return Fanout(client, Directory(client), welcome=settings.welcome).handle
+        def fanout_of(client: Client, directories: list[Directory] = directories) -> Handle:
+            directories.append(Directory(client))
+            return Fanout(client, directories[0], welcome=settings.welcome).handle
 
         def quota_of(client: Client) -> Handle:
             return Quota(client).handle
 
+        async def look_again(directories: list[Directory] = directories) -> None:
+            for directory in directories:  # a group that had to be created again: Redis may have lost data
+                directory.forget()
+
         for group, stream, make in ((keys.FANOUT, keys.LEADS, fanout_of), (keys.QUOTA, keys.OUTCOMES, quota_of)):
             made = batch_consumer(
-                settings, policy, group=group, partition=partition, streams=[stream], name=name, make_handle=make
+                settings,
+                policy,
+                group=group,
+                partition=partition,
+                streams=[stream],
+                name=name,
+                make_handle=make,
+                on_group_created=look_again if group == keys.FANOUT else None,
             )
             consumers.append(await stack.enter_async_context(made))
     return consumers
