@@ -73,7 +73,13 @@ class Limiter:
         return out
 
     async def give_back(self, tokens: Sequence[Token]) -> None:
-        """Returns tokens whose send did not start (ZREM)."""
+        """Returns tokens whose send did not start (ZREM), in one round trip."""
+        held: dict[str, list[str]] = {}
         for token in tokens:
             for name in token.limits:
-                await self._client.zrem(keys.LIMITS + name, token.name)
+                held.setdefault(keys.LIMITS + name, []).append(token.name)
+        if held:
+            async with self._client.pipeline(transaction=False) as pipe:
+                for key, names in held.items():
+                    pipe.zrem(key, *names)
+                await pipe.execute()
