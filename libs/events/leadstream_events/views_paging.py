@@ -21,7 +21,7 @@ from leadstream_events.log import Entry, StreamLog, read_entry
 SCAN = 2_000
 _CHUNK = 200
 _NEWEST, _EXHAUSTED = "+", "-"
-_ID = re.compile(r"\+|-|[0-9]{1,20}-[0-9]{1,20}")
+_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 
 
 class BadCursor(ValueError):
@@ -43,7 +43,10 @@ class Window:
     @property
     def last(self) -> str:
         """The highest entry id, as XREVRANGE takes it."""
-        return f"({_ms(self.until)}-0" if self.until else _NEWEST
+        if self.until is None:
+            return _NEWEST
+        ms = _ms(self.until)
+        return f"({ms}-0" if ms else "0-0"  # nothing is older than 0-1, and Redis refuses to go below 0-0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +69,16 @@ def decode_cursor(cursor: str, partitions: int) -> list[str]:
     except (binascii.Error, UnicodeError, ValueError):
         raise BadCursor("is not a cursor of this API") from None
     positions = raw.split(",")
-    if len(positions) != partitions or not all(_ID.fullmatch(position) for position in positions):
+    if len(positions) != partitions or not all(map(_is_position, positions)):
         raise BadCursor("is not a cursor of this API")
     return positions
+
+
+def _is_position(text: str) -> bool:
+    """An entry id that Redis takes: two 64 bit numbers, and not the 0-0 that no entry has."""
+    if text in (_NEWEST, _EXHAUSTED):
+        return True
+    return bool(_ID.fullmatch(text)) and entry_order(text) > (0, 0) and max(entry_order(text)) < 2**64
 
 
 def entry_order(entry_id: str) -> tuple[int, int]:
@@ -103,6 +113,14 @@ class _Head:
             return None
         return self._waiting[0]
 
+    @property
+    def resume(self) -> str:
+        """Where the next page goes on, so that entries which arrive meanwhile are not in it."""
+        if self.position != _NEWEST or not self._waiting:
+            return self.position
+        ms, seq = entry_order(self._waiting[0].entry_id)
+        return f"{ms}-{seq + 1}"
+
     def pop(self) -> None:
         self.position = self._waiting.popleft().entry_id
 
@@ -131,4 +149,4 @@ async def newest_first(
         if keep(entry):
             kept.append(entry)
     exhausted = all([await head.peek() is None for head in heads])
-    return Found(tuple(kept), None if exhausted else encode_cursor([head.position for head in heads]))
+    return Found(tuple(kept), None if exhausted else encode_cursor([head.resume for head in heads]))

@@ -167,6 +167,8 @@ async def test_a_bad_idempotency_key_is_a_400(api: httpx.AsyncClient, key: str) 
         ("/leads?cursor=LQ,", "cursor"),
         ("/leads?cursor=LCws", "cursor"),
         ("/leads?cursor=%00", "cursor"),
+        ("/leads?cursor=MC0w", "cursor"),
+        ("/leads?cursor=OTk5OTk5OTk5OTk5OTk5OTk5OTktMQ", "cursor"),
         ("/leads?since=3/29/2026", "since"),
         ("/leads?since=17", "since"),
         ("/leads?until=2026-02-30T00:00:00Z", "until"),

@@ -119,6 +119,8 @@ async def test_filters_pick_leads_by_state_source_and_time(api: httpx.AsyncClien
     assert await found(state="TX") == []
     assert await found(since="2020-01-01T00:00:00Z") == [two, one]
     assert await found(until="2020-01-01T00:00:00Z") == []
+    assert await found(until="1520-12-11T13:02:45Z") == []
+    assert await found(since="9999-12-31T23:59:59Z") == []
     assert await found(since="2020-01-01T00:00:00+02:00", until="2999-01-01T00:00:00") == [two, one]
 
 

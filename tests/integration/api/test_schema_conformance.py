@@ -15,13 +15,19 @@ import schemathesis
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from schemathesis import GenerationMode
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
+from leadstream_api.bodies import NDJSON
 from leadstream_api.openapi import document
 from tests.support.process import ServiceProcess
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "8"))
 LEFT_OUT = [positive_data_acceptance]
+
+
+@schemathesis.serializer(*NDJSON)
+def as_text(context: schemathesis.SerializationContext, value: Any) -> bytes:
+    return str(value).encode("utf-8", "replace")
 
 
 def operations(schema: Any) -> Iterator[Any]:
@@ -38,7 +44,9 @@ def test_every_operation_does_what_the_document_says(
 
     def check(case: Any) -> None:
         nonlocal tried
-        case.call_and_validate(base_url=url, excluded_checks=LEFT_OUT)
+        # A batch is text, and no text is of a wrong type: its lines are judged one by one.
+        more = [negative_data_rejection] if case.operation.path == "/leads/batch" else []
+        case.call_and_validate(base_url=url, excluded_checks=[*LEFT_OUT, *more])
         tried += 1
 
     for operation in operations(schemathesis.openapi.from_dict(document())):
@@ -54,6 +62,7 @@ def test_every_operation_does_what_the_document_says(
 
 
 def _has_input(operation: Any) -> bool:
-    """Without a parameter or a body there is nothing to get wrong."""
+    """Without a query or a body there is nothing to get wrong: any text is a part of a path."""
     definition = operation.definition.raw
-    return bool(definition.get("parameters") or definition.get("requestBody"))
+    queries = [each for each in definition.get("parameters", ()) if each["in"] != "path"]
+    return bool(queries or definition.get("requestBody"))
