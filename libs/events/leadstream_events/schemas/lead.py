@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from leadstream_events.text import multi_line, single_line
 
@@ -72,6 +72,26 @@ def _aware(value: datetime) -> datetime:
         raise ValueError("is out of range") from error
 
 
+def _iso_date(value: Any) -> Any:
+    """Reads a date by hand: pydantic would take a row of digits for seconds since 1970."""
+    return _iso(value, date.fromisoformat, "must be a day written as in 2026-03-28")
+
+
+def _iso_time(value: Any) -> Any:
+    return _iso(value, datetime.fromisoformat, "must be a time written as in 2026-03-28T18:05:09-05:00 (RFC 3339)")
+
+
+def _iso(value: Any, read: Callable[[str], date], message: str) -> Any:
+    if isinstance(value, date):
+        return value
+    try:
+        if isinstance(value, str) and re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+            return read(value)
+    except ValueError:
+        pass
+    raise ValueError(message)
+
+
 def _not_empty(value: str) -> str:
     if not value:
         raise ValueError("must not be empty")
@@ -110,7 +130,8 @@ Address = Annotated[str, StringConstraints(max_length=320), AfterValidator(norma
 Label = Annotated[str, StringConstraints(max_length=64), AfterValidator(single_line), AfterValidator(_not_empty)]
 Name = Annotated[str, StringConstraints(max_length=200), AfterValidator(single_line), AfterValidator(_not_empty)]
 State = Annotated[str, StringConstraints(max_length=16), AfterValidator(_state)]
-Instant = Annotated[datetime, AfterValidator(_aware)]
+Instant = Annotated[datetime, BeforeValidator(_iso_time), AfterValidator(_aware)]
+BirthDate = Annotated[date, Field(ge=date(1900, 1, 1), le=date(2100, 1, 1)), BeforeValidator(_iso_date)]
 Metadata = Annotated[dict[str, Scalar], AfterValidator(_metadata)]
 
 
@@ -171,7 +192,7 @@ class Lead(_Strict):
     city: Line100 = None
     state: OptionalState = None
     zip_code: Zip = None
-    birth_date: Annotated[date, Field(ge=date(1900, 1, 1), le=date(2100, 1, 1))] | None = None
+    birth_date: BirthDate | None = None
     tickets_past_year: Count | None = None
     accidents_past_year: Count | None = None
     is_homeowner: bool | None = None
