@@ -14,7 +14,7 @@ export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up test lint types bench faults fuzz requirements clean
+.PHONY: help demo up test lint types bench faults fuzz requirements configuration load clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,12 @@ requirements: ## Write requirements/*.txt anew from pyproject.toml
 			--extra $$extra $$constraint pyproject.toml --output-file requirements/$$extra.txt || exit 1; \
 	done
 	@rm -rf $(UV_VENV)
+
+configuration: $(STAMP) ## Write docs/configuration.md anew from the settings
+	@$(BIN)/python -m leadstream_events.settings_reference > docs/configuration.md
+
+load: $(STAMP) ## Send 10,000 leads through real processes and check every mail and counter
+	@$(BIN)/python -m tests.acceptance.load
 
 clean: ## Remove the environment and every cache; data directories stay
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

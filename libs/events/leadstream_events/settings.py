@@ -73,34 +73,60 @@ class LogFormat(StrEnum):
 class Settings(BaseSettings):
     """What is in force, with its defaults. Durations are seconds."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, toml_file=None)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     redis_url: str = "redis://127.0.0.1:6379/0"
+    """Also `rediss://`, `unix://`, `redis+cluster://`, `redis+sentinel://host:port,host:port/service/db`."""
     partitions: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Fixed at the first start and kept in Redis; another value is refused."""
     smtp_url: SecretStr = SecretStr("smtp://127.0.0.1:1025")
+    """`smtp://` plain, `smtp+starttls://` (TLS required), `smtps://`; user and password may stand inside, percent-encoded; `?auth=xoauth2`."""
     smtp_password: SecretStr | None = None
+    """The password, if not inside the URL."""
     smtp_password_file: Path | None = None
+    """A file that holds it."""
     smtp_connections: Annotated[int, Field(ge=1, le=1000)] = 8
+    """Kept connections per mailer process."""
     smtp_timeout: Duration = 30.0
+    """For connecting and for each command."""
     smtp_data_timeout: Duration = 300.0
+    """For the answer to the content (RFC 5321 asks for 10 minutes; users report doubles from 60 s)."""
     mail_from: Address = "leads@example.com"
+    """Sender of every mail, and the domain of Message-IDs."""
     public_url: str = "http://127.0.0.1:8000"
+    """Base of links in mails, and where `leadstream lead submit` posts to."""
     rate_limit: Annotated[Rate | None, NoDecode, BeforeValidator(parse_rate)] = Rate(50, 60_000)
+    """All workers together: `off`, `N/s`, `N/min`, `N/h`."""
     rate_limit_domains: Annotated[DomainRates, NoDecode, BeforeValidator(parse_domain_rates)] = DomainRates()
+    """Per recipient domain, beside the global one: `gmail.com=20/min,example.org=5/s`."""
     retries: Annotated[int, Field(ge=0, le=100)] = 3
+    """Attempts after the first one."""
     retry_delays: Annotated[tuple[float, ...], NoDecode, BeforeValidator(_durations)] = (60.0, 120.0, 240.0)
+    """Before the second, third, ... attempt; the last one repeats."""
     lease: Duration = 60.0
+    """An entry in work that is idle this long is an orphan, and another worker takes it."""
     max_deliveries: Annotated[int, Field(ge=2, le=1000)] = 10
+    """An entry delivered this often without ever finishing is a dead letter."""
     on_unknown: OnUnknown = OnUnknown.RESEND
+    """When the answer to DATA was lost: `resend` once with the same Message-ID, or `hold` for a person."""
     welcome: bool = True
+    """Whether the lead gets a mail too."""
     append_deadline: Duration = 0.5
+    """How long a POST waits for Redis before the lead goes into the spool."""
     drain_deadline: Duration = 10.0
+    """How long SIGTERM lets work in flight end."""
     data_dir: Path = Path("data")
+    """Spools, and the files of the embedded server."""
     templates_dir: Path | None = None
+    """A folder whose files replace the mail templates, file by file."""
     api_host: str = "127.0.0.1"
+    """Where the API listens; beyond loopback only with keys."""
     api_port: Annotated[int, Field(ge=0, le=65_535)] = 8000
+    """0 takes a free one."""
     api_keys_file: Path | None = None
+    """Keys with scopes; without it the API binds to loopback only."""
     log_format: LogFormat = LogFormat.TEXT
+    """`text` or `json`, on standard error."""
 
     @field_validator("redis_url")
     @classmethod
