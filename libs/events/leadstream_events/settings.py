@@ -80,7 +80,8 @@ class Settings(BaseSettings):
     partitions: Annotated[int, Field(ge=1, le=1024)] = 1
     """Fixed at the first start and kept in Redis; another value is refused."""
     smtp_url: SecretStr = SecretStr("smtp://127.0.0.1:1025")
-    """`smtp://` plain, `smtp+starttls://` (TLS required), `smtps://`; user and password may stand inside, percent-encoded; `?auth=xoauth2`."""
+    """`smtp://` plain, `smtp+starttls://` (TLS required), `smtps://`; user and password may stand inside,
+    percent-encoded; `?auth=xoauth2`."""
     smtp_password: SecretStr | None = None
     """The password, if not inside the URL."""
     smtp_password_file: Path | None = None

@@ -10,8 +10,8 @@ _HEAD = """# Configuration
 
 Made from the code by `make configuration`; a test holds the two together.
 
-Settings come from environment variables with the prefix `LEADSTREAM_`, or from the same keys in `leadstream.toml` in the
-working directory (another file: `LEADSTREAM_CONFIG`). The environment wins. Durations are written `500ms`, `60s`, `2m`,
+Settings come from environment variables with the prefix `LEADSTREAM_`, or from the same keys in `leadstream.toml` in
+the working directory (another file: `LEADSTREAM_CONFIG`). The environment wins. Durations are written `500ms`, `60s`, `2m`,
 `1h`; a plain number is seconds. `leadstream config` prints what is in force and where it comes from.
 
 | variable | default | |
@@ -38,7 +38,7 @@ def reference() -> str:
         default = field.get_default()
         secret = getattr(default, "get_secret_value", None)
         shown = secret() if secret else _shown(default)
-        rows.append(f"| `{PREFIX}{name.upper()}` | `{shown}` | {field.description} |")
+        rows.append(f"| `{PREFIX}{name.upper()}` | `{shown}` | {' '.join((field.description or '').split())} |")
     return _HEAD + "\n".join(rows) + "\n"
 
 
