@@ -11,8 +11,8 @@ _HEAD = """# Configuration
 Made from the code by `make configuration`; a test holds the two together.
 
 Settings come from environment variables with the prefix `LEADSTREAM_`, or from the same keys in `leadstream.toml` in
-the working directory (another file: `LEADSTREAM_CONFIG`). The environment wins. Durations are written `500ms`, `60s`, `2m`,
-`1h`; a plain number is seconds. `leadstream config` prints what is in force and where it comes from.
+the working directory (another file: `LEADSTREAM_CONFIG`). The environment wins. Durations are written `500ms`,
+`60s`, `2m`, `1h`; a plain number is seconds. `leadstream config` prints what is in force and where it comes from.
 
 | variable | default | |
 |---|---|---|

@@ -6,8 +6,9 @@ import json
 from datetime import UTC, date, datetime
 
 import pytest
-from leadstream_events.schemas.lead import Lead
 from pydantic import ValidationError
+
+from leadstream_events.schemas.lead import Lead
 
 
 def lead(**fields: object) -> Lead:
