@@ -7,7 +7,6 @@ not come before the deadline; in the latter case the call may have been carried 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from leadstream_events.effects import Argument
 from leadstream_events.errors import Backpressure, RedisCause
 from leadstream_events.redis_client import Client, classify
 from leadstream_events.scripts import Script
+from leadstream_events.tasks import end
 
 MAX_BATCH = 256
 
@@ -37,10 +37,7 @@ class PipelinedWriter:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._task:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await end(self._task)
 
     async def call(self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, deadline_s: float) -> Any:
         """Returns the script's reply; raises `Backpressure` when there is none within `deadline_s` seconds.

@@ -21,6 +21,7 @@ from leadstream_events.runtime.consumer import Consumer
 from leadstream_events.runtime.delivery import Delivery, give_up
 from leadstream_events.runtime.hooks import Hooks
 from leadstream_events.runtime.policy import ConsumerPolicy, backoff_s
+from leadstream_events.tasks import end
 
 logger = get_logger("leadstream.batch")
 
@@ -65,8 +66,7 @@ class BatchHandler:
         try:
             await self.wait_for_room()
         except asyncio.CancelledError:
-            if self._task:
-                self._task.cancel()
+            await end(self._task)
             raise
         return ()
 

@@ -7,7 +7,6 @@ lost reply leads to a second try of the same batch, which then changes nothing.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Callable, Sequence
 
@@ -17,6 +16,7 @@ from leadstream_events.errors import Backpressure
 from leadstream_events.redis_client import Client, classify
 from leadstream_events.runtime.hooks import Hooks
 from leadstream_events.runtime.policy import ConsumerPolicy, backoff_s
+from leadstream_events.tasks import end
 
 MAX_BATCH = 200
 # A commit is one script, and nobody else is served meanwhile: a few milliseconds' worth.
@@ -54,11 +54,8 @@ class Committer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._task:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
         self._closed = True
+        await end(self._task)
         for waiting in self._waiting:
             waiting[1].cancel()
 

@@ -9,6 +9,7 @@ wait is restarted by the watchdog.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from leadstream_events.runtime.delivery import Delivery, give_up
 from leadstream_events.runtime.hooks import Hooks
 from leadstream_events.runtime.policy import ConsumerPolicy, backoff_s, is_silent, needs_new_connections
 from leadstream_events.runtime.source import GroupSource, monotonic_s
+from leadstream_events.tasks import end
 
 logger = get_logger("leadstream.consumer")
 
@@ -110,9 +112,7 @@ class Consumer:
                 if loop.done() and not loop.cancelled() and loop.exception():
                     raise loop.exception()  # type: ignore[misc]
             finally:
-                for task in (loop, watch, stopping):
-                    task.cancel()
-                await asyncio.gather(loop, watch, stopping, return_exceptions=True)
+                await end(loop, watch, stopping)
         await self._drain()
 
     async def _read_forever(self) -> None:
@@ -142,18 +142,15 @@ class Consumer:
                 self._had_due = True
                 return handed + self._hand_over("due", deliveries)
         # After due entries it is the turn of new ones, at once: a long queue of parked mails must not starve them.
-        block_s = 0.0 if self._had_due else self._block_s(now)
+        deliveries = await self._source.read_new(count, 0.0 if self._had_due else self._block_s(now))
         self._had_due = False
-        deliveries = await self._source.read_new(count, block_s)
         self.last_read_s = monotonic_s() if deliveries else self.last_read_s
         return handed + self._hand_over("new", deliveries)
 
     async def _wait_for_room(self) -> int:
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._policy.claim_every_s):
                 await self._handler.wait_for_room()
-        except TimeoutError:
-            pass
         self.last_read_s = monotonic_s()
         return 0
 
@@ -241,11 +238,9 @@ class Consumer:
                 raise
 
     async def _pause(self, seconds: float) -> None:
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
-        except TimeoutError:
-            pass
 
     async def _watch(self) -> None:
         """Returns, so that `run` starts a new loop, when this one has gone silent."""
@@ -272,16 +267,20 @@ class Consumer:
 
     async def _drain(self) -> None:
         """Finishes what was begun within the deadline, even without Redis, releases the rest, and leaves the group."""
+        work = asyncio.create_task(self._finish(), name=f"drain-{self._source.group}")
         try:
-            async with asyncio.timeout(self._policy.drain_s):
-                unseen, begun = self._source.unseen(self._in_flight), self._handler.drain()
-                await asyncio.gather(self._give_back(unseen), self._give_back(begun), *self._giving_up)
-                await self._source.leave()
-        except TimeoutError:
+            in_time, _ = await asyncio.wait({work}, timeout=self._policy.drain_s)
+        finally:
+            await end(work)
+        if not in_time:
             logger.warning("drain deadline passed; leases will bring entries back", group=self._source.group)
-        except Exception as error:
-            if classify(error) is None:
-                raise
+        elif (error := work.exception()) and classify(error) is None:
+            raise error
+
+    async def _finish(self) -> None:
+        unseen, begun = self._source.unseen(self._in_flight), self._handler.drain()
+        await asyncio.gather(self._give_back(unseen), self._give_back(begun), *self._giving_up)
+        await self._source.leave()
 
     async def _give_back(self, asked: Awaitable[Sequence[Delivery]]) -> None:
         try:

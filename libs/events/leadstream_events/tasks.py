@@ -1,0 +1,24 @@
+"""Ends tasks for certain.
+
+One `cancel()` may be lost: `asyncio.wait_for` of Python 3.11, which redis-py sends its commands with, returns the
+result and drops the cancellation when both come at the same time (cpython issue 86296). A loop would run for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+_AGAIN_S = 0.1
+
+
+async def end(*tasks: asyncio.Task[Any] | None) -> None:
+    """Cancels tasks until every one of them is over. What they raise stays with them; nothing is raised here."""
+    left = {task for task in tasks if task is not None and not task.done()}
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_AGAIN_S)
+    for ended in tasks:
+        if ended is not None and not ended.cancelled():
+            ended.exception()  # looked at, so that asyncio does not complain
