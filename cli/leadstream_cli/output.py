@@ -133,10 +133,12 @@ def _fit(text: str, wide: int, right: bool) -> str:
 
 
 def layout(rows: Sequence[Sequence[str]], columns: Sequence[Column], width: int | None) -> list[str]:
-    """Returns the lines of a table; with a width, the widest columns give way first."""
+    """Returns the lines of a table; with a width, the widest columns give way first, then each row becomes a block."""
     table = [[column.title for column in columns], *([printable(cell) for cell in row] for row in rows)]
     wide = [max(cells(row[at]) for row in table) for at in range(len(columns))]
     if width is not None:
+        if sum(min(each, _NARROWEST) for each in wide) + _GAP * (len(wide) - 1) > width:
+            return _stacked(table, width)
         while sum(wide) + _GAP * (len(wide) - 1) > width and max(wide) > _NARROWEST:
             wide[wide.index(max(wide))] -= 1
     lines = [
@@ -145,6 +147,19 @@ def layout(rows: Sequence[Sequence[str]], columns: Sequence[Column], width: int 
     ]
     if width is not None and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb":
         lines[0] = f"\033[1m{lines[0]}\033[0m"
+    return lines
+
+
+def _stacked(table: Sequence[Sequence[str]], width: int) -> list[str]:
+    """One line per field, a blank line between rows: for terminals that are too narrow for columns."""
+    titles, *rows = table
+    left = max(cells(title) for title in titles)
+    lines: list[str] = []
+    for row in rows:
+        lines += [""] if lines else []
+        for title, cell in zip(titles, row, strict=True):
+            room = max(1, width - left - _GAP)
+            lines.append(f"{_fit(title, left, False)}{' ' * _GAP}{_fit(cell, min(cells(cell), room), False)}"[:width])
     return lines
 
 

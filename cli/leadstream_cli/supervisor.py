@@ -17,6 +17,7 @@ from pathlib import Path
 
 from leadstream_cli import embedded_exec
 from leadstream_cli.errors_text import WRONG_USE
+from leadstream_cli.tailing import cancelled
 from leadstream_events.errors import ConfigurationError, LeadstreamError
 
 _BACKOFF_FIRST_S, _BACKOFF_MAX_S = 0.5, 10.0
@@ -105,7 +106,8 @@ class Supervisor:
         return self._processes[name].pid
 
     async def _until_ready(self, part: Part) -> None:
-        while not await part.ready():  # noqa: ASYNC110  another process has no event to wait for
+        # Another process has no event to wait for. On Python 3.11 redis-py may swallow a cancellation.
+        while not await part.ready() and not cancelled():  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _keep(self, part: Part) -> None:

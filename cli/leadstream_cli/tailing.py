@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SCAN = 100_000
 _PAGE = 500
-_BLOCK_MS = 2_000
+_BLOCK_MS = 1_000
 _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 Place = tuple[str, int | None]
@@ -63,6 +63,12 @@ def parse_since(text: str, now_ms: int) -> str:
         return str(max(0, int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)))
     except (ValueError, OverflowError):
         raise ValueError("must be a span such as 10m, an entry id, or a time such as 2026-01-31T09:00:00Z") from None
+
+
+def cancelled() -> bool:
+    """True when this task was asked to end: on Python 3.11 redis-py may swallow the exception (`asyncio.wait_for`)."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class _Head:
@@ -143,7 +149,7 @@ async def follow(client: Client, starts: dict[Place, str]) -> AsyncIterator[RawE
 
     async def watch(place: Place, position: str) -> None:
         try:
-            while True:
+            while not cancelled():
                 for _, found in await client.xread({place[0]: position}, count=_PAGE, block=_BLOCK_MS) or ():
                     for entry_id, fields in found:
                         position = entry_id.decode()

@@ -26,6 +26,13 @@ def test_on_a_terminal_no_line_is_wider_than_it(width: int) -> None:
     assert "…" in lines[1]
 
 
+def test_columns_that_cannot_fit_become_a_line_per_field() -> None:
+    many = [Column("x", f"COLUMN{number}") for number in range(10)]
+    lines = layout([["value" * 20] * 10, ["y"] * 10], many, 30)
+    assert len(lines) == 21
+    assert all(cells(line) <= 30 for line in lines)
+
+
 def test_wide_characters_take_two_cells_and_columns_stay_aligned() -> None:
     lines = layout([["李小龍", "1"], ["Ann", "22"]], COLUMNS, None)
     assert len({cells(line) for line in lines}) == 1
