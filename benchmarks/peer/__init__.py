@@ -1,0 +1,1 @@
+"""leadstream as a peer of a black-box yardstick for lead pipelines: see docs/performance.md."""
