@@ -143,6 +143,10 @@ class House:
     def restart_server(self) -> None:
         """SIGKILL of the server, and a start on the same directory and address."""
         self.server.kill()
+        self.start_server()
+
+    def start_server(self) -> None:
+        """Starts the server again, after it was stopped or killed, on the same directory and address."""
         self.server = self._start_server()
 
     def _start_server(self) -> EmbeddedServer:

@@ -174,6 +174,11 @@ class StreamLog:
         end = before if before == "+" else f"({before}"
         return [read_entry(stream, *entry) for entry in await self.client.xrevrange(stream, end, "-", count=count)]
 
+    @property
+    def last_durability(self) -> Durability:
+        """What `durability()` said last; asks nobody."""
+        return self._durability[0]
+
     async def durability(self) -> Durability:
         """What an answered append means on this server: only `appendfsync always` waits for the disk.
 

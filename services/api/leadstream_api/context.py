@@ -11,6 +11,7 @@ from typing import Any, cast
 from litestar import Request
 from redis.exceptions import RedisError
 
+from leadstream_api.fallback.service import Fallback, open_fallback
 from leadstream_api.metrics import Metrics
 from leadstream_events import keys, logs
 from leadstream_events.errors import Backpressure, ConfigurationError, RedisCause
@@ -19,6 +20,7 @@ from leadstream_events.redis_client import Client, classify, connect
 from leadstream_events.runtime.service import check_partitions
 from leadstream_events.settings import Settings
 from leadstream_events.subscribers import SubscriberStore
+from leadstream_events.tasks import end
 from leadstream_events.writer import PipelinedWriter
 
 _READ_TIMEOUT_S = 5.0
@@ -62,6 +64,7 @@ class Services:
     subscribers: SubscriberStore
     metrics: Metrics
     gate: Gate
+    fallback: Fallback
 
 
 def services_of(request: Request[Any, Any, Any]) -> Services:
@@ -80,9 +83,10 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
     try:
         async with PipelinedWriter(appending) as writer:
             log = StreamLog(reading, writer, partitions=settings.partitions, deadline_s=settings.append_deadline)
-            yield Services(settings, reading, log, SubscriberStore(reading), metrics, gate)
+            async with open_fallback(settings, reading, appending, log, writer, metrics.registry) as fallback:
+                yield Services(settings, reading, log, SubscriberStore(reading), metrics, gate, fallback)
     finally:
-        learning.cancel()
+        await end(learning)
         await appending.aclose()
         await reading.aclose()
 

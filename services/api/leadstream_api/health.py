@@ -6,7 +6,6 @@ Ready means that Redis takes writes, found out by writing: PING answers on a rea
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from dataclasses import dataclass
 
 from litestar import Response
@@ -14,31 +13,28 @@ from litestar import Response
 from leadstream_api import limits
 from leadstream_api.answers import json_answer
 from leadstream_api.context import Services, redis_errors, services_of
+from leadstream_api.fallback.presence import PROBE
 from leadstream_api.metrics import CONTENT_TYPE
 from leadstream_api.queries import Nothing, read_query
 from leadstream_api.routing import Answer, Incoming, read
 from leadstream_events import keys, scripts
 from leadstream_events.errors import Backpressure
-from leadstream_events.scripts import Script
 from leadstream_events.subscribers import utc_now
-
-# A write from a script, refused exactly when an append would be. The script is tiny and its key is one we own.
-_TEXT = "return redis.call('HSET', KEYS[1], 'probe', ARGV[1])"
-_PROBE = Script("probe", _TEXT, hashlib.sha1(_TEXT.encode(), usedforsecurity=False).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that must work. `cause` is from a closed set (`RedisCause`) when it does not."""
+    """One thing that must work. `cause` is from a closed set when it does not. `leads`: what waits in the spool."""
 
     status: str
     cause: str | None = None
     detail: str | None = None
+    leads: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """`ready` when every check is `ok`."""
+    """`ready`, `degraded` (leads are taken, but not by Redis, or Redis alone takes them) or `unavailable`."""
 
     status: str
     checks: dict[str, Check]
@@ -53,12 +49,29 @@ async def get_live(request: Incoming) -> Answer:
 
 @read("/health/ready")
 async def get_ready(request: Incoming) -> Answer:
-    """200 when leads can be appended; 503 with the cause otherwise."""
+    """200 when leads can be taken: `ready` into Redis, `degraded` into the spool alone; 503 with causes otherwise."""
     read_query(request, Nothing)
-    check = await _redis_check(services_of(request))
-    ready = check.status == "ok"
-    answer = Readiness("ready" if ready else "unavailable", {"redis": check})
-    return json_answer(answer, 200 if ready else 503, None if ready else {"Retry-After": str(limits.RETRY_AFTER_S)})
+    services = services_of(request)
+    redis, spool = await asyncio.gather(_redis_check(services), _spool_check(services))
+    status = _status(redis.status == "ok", spool.status == "ok", refused=services.gate.refusal is not None)
+    answer = Readiness(status, {"redis": redis, "spool": spool})
+    if status == "unavailable":
+        return json_answer(answer, 503, {"Retry-After": str(limits.RETRY_AFTER_S)})
+    return json_answer(answer, 200)
+
+
+def _status(redis: bool, spool: bool, *, refused: bool) -> str:
+    if redis:
+        return "ready" if spool else "degraded"
+    return "degraded" if spool and not refused else "unavailable"
+
+
+async def _spool_check(services: Services) -> Check:
+    state = await services.fallback.state()
+    if state.cause is not None:
+        return Check("failed", state.cause, "LEADSTREAM_DATA_DIR cannot be written")
+    detail = f"it keeps leads but sends no mail: {state.sends}" if state.sends else None
+    return Check("ok", None, detail, state.leads)
 
 
 async def _redis_check(services: Services) -> Check:
@@ -66,7 +79,7 @@ async def _redis_check(services: Services) -> Check:
         return Check("failed", "partitions", services.gate.refusal)
     try:
         async with redis_errors(services), asyncio.timeout(services.settings.append_deadline):
-            await scripts.run(services.client, _PROBE, [keys.META], [utc_now().isoformat()])
+            await scripts.run(services.client, PROBE, [keys.META], [utc_now().isoformat()])
             for number in range(services.log.partitions):
                 await services.client.xlen(keys.stream(number, keys.LEADS))
     except Backpressure as cause:
@@ -78,4 +91,5 @@ async def _redis_check(services: Services) -> Check:
 async def get_metrics(request: Incoming) -> Answer:
     """Prometheus text."""
     read_query(request, Nothing)
+    await services_of(request).fallback.state()  # brings its gauges up to date
     return Response(services_of(request).metrics.text(), media_type=CONTENT_TYPE)

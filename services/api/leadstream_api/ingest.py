@@ -1,6 +1,7 @@
 """Takes one lead in: whatever door it came by, it is appended once, and the answer says where it is.
 
-`accept_lead` is the one place that decides what happens to a valid lead.
+`accept_lead` is the one place that decides what happens to a valid lead: appended to the stream, or spooled on this
+machine's disk while Redis does not take it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from leadstream_api import limits
 from leadstream_api.context import Services, redis_errors
 from leadstream_api.problems import bad_parameters, field_error
 from leadstream_events import keys
-from leadstream_events.envelope import make_event
+from leadstream_events.envelope import Event, make_event
 from leadstream_events.errors import Backpressure, Conflict, RedisCause
 from leadstream_events.ids import lead_id_for_key, new_id
 from leadstream_events.log import Durability
@@ -43,6 +44,7 @@ class Mode(StrEnum):
     """Which way an accepted lead takes."""
 
     STREAM = "stream"
+    FALLBACK = "fallback"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,28 +104,51 @@ def fingerprint(lead: Lead) -> str:
 async def accept_lead(
     services: Services, lead: Lead, *, lead_id: str, trace: str, door: Door, now: datetime
 ) -> Accepted:
-    """Stores a lead and says where it is.
+    """Stores a lead, in Redis or else on this machine's disk, and says where it is.
 
-    Raises `Conflict` for another body under the same lead id, and `Backpressure` when Redis cannot take it: the lead
-    may be stored all the same then, and asking again with the same idempotency key is safe.
+    Raises `Conflict` for another body under the same lead id, and `Backpressure` when neither takes it: the lead may
+    be stored all the same then, and asking again with the same idempotency key is safe.
     """
     began = time.perf_counter()
-    if services.gate.refusal:
-        raise Backpressure(RedisCause.OTHER, services.gate.refusal)
     event = make_event(LeadReceived(lead=lead, mode=door.value), subject=lead_id, now=now, trace=trace)
-    ledger = keys.ledger(services.log.partition(lead_id), lead_id)
     try:
-        async with redis_errors(services, (ledger, "hash")):
-            appended = await services.log.append_lead(event, fingerprint(lead))
+        accepted = await _store(services, event, fingerprint(lead))
     except Conflict:
         services.metrics.refused(door, "conflict")
         raise
     except Backpressure as error:
         services.metrics.refused(door, error.cause.value)
         raise
-    durability = await services.log.durability()
-    if appended.repeated:
+    if accepted.repeated:
         services.metrics.repeated(door)
     else:
-        services.metrics.accepted(door, Mode.STREAM, time.perf_counter() - began)
-    return Accepted(lead_id, Mode.STREAM, durability, appended.repeated)
+        services.metrics.accepted(door, accepted.mode, time.perf_counter() - began)
+    return accepted
+
+
+async def _store(services: Services, event: Event, mark: str) -> Accepted:
+    """A lead that waits in the spool is never appended as well; its merge is what stores it."""
+    lead_id, fallback = event.subject, services.fallback
+    if services.gate.refusal:
+        raise Backpressure(RedisCause.OTHER, services.gate.refusal)
+    if await fallback.waits(lead_id, mark):
+        return Accepted(lead_id, Mode.FALLBACK, Durability.SPOOLED, True)
+    in_doubt = not fallback.presence.away
+    if in_doubt:
+        try:
+            return await _append(services, event, mark)
+        except Backpressure as error:
+            fallback.presence.refused(error)
+    elif fallback.remembers(lead_id, mark):
+        return Accepted(lead_id, Mode.STREAM, services.log.last_durability, True)
+    new = await fallback.take(event, mark, in_doubt=in_doubt)
+    return Accepted(lead_id, Mode.FALLBACK, Durability.SPOOLED, not new)
+
+
+async def _append(services: Services, event: Event, mark: str) -> Accepted:
+    ledger = keys.ledger(services.log.partition(event.subject), event.subject)
+    async with redis_errors(services, (ledger, "hash")):
+        appended = await services.log.append_lead(event, mark)
+    services.fallback.stored(event.subject, mark)
+    durability = await services.log.durability()
+    return Accepted(event.subject, Mode.STREAM, durability, appended.repeated)

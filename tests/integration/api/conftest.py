@@ -59,7 +59,12 @@ def api_process(tmp_path: Path) -> Iterator[Callable[..., tuple[ServiceProcess, 
     def start(redis_url: str, **variables: str) -> tuple[ServiceProcess, str]:
         process = ServiceProcess(
             [],
-            env={"LEADSTREAM_REDIS_URL": redis_url, "LEADSTREAM_CONFIG": str(tmp_path / "absent.toml"), **variables},
+            env={
+                "LEADSTREAM_REDIS_URL": redis_url,
+                "LEADSTREAM_DATA_DIR": str(tmp_path / "data"),
+                "LEADSTREAM_CONFIG": str(tmp_path / "absent.toml"),
+                **variables,
+            },
             output=tmp_path / f"api-{len(started)}.log",
             ready_line=READY,
             module="tests.integration.api.api_process",

@@ -1,0 +1,218 @@
+"""The fallback of one API process, wired together: what request handlers, health and metrics see of it."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from prometheus_client import CollectorRegistry
+
+from leadstream_api.fallback.database import SpoolUnavailable
+from leadstream_api.fallback.limiter import LocalLimiter
+from leadstream_api.fallback.merging import Merger
+from leadstream_api.fallback.metrics import FallbackMetrics
+from leadstream_api.fallback.presence import Presence
+from leadstream_api.fallback.sending import Postman
+from leadstream_api.fallback.snapshot import SnapshotKeeper
+from leadstream_api.fallback.spool import Depth, Spool
+from leadstream_api.fallback.verdict import MODE, Rules
+from leadstream_api.fallback.worker import LOCK_FILE, Worker, WorkLock
+from leadstream_events import logs
+from leadstream_events.envelope import Event, encode
+from leadstream_events.errors import Backpressure, ConfigurationError, Conflict, RedisCause
+from leadstream_events.log import StreamLog
+from leadstream_events.redis_client import Client
+from leadstream_events.schemas.events import LeadReceived
+from leadstream_events.settings import Settings
+from leadstream_events.tasks import end
+from leadstream_events.writer import PipelinedWriter
+from leadstream_mail.build import MailBuilder
+from leadstream_mail.smtp.pool import SmtpPool
+from leadstream_mail.templates import Templates
+
+_REMEMBERED = 10_000
+_LAST_SENDS_S = 4.0
+_DERIVED = 5
+_log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolState:
+    """The spool for health answers. `cause` says why it cannot be written, `sends` why it only keeps leads."""
+
+    leads: int = 0
+    oldest_ms: int | None = None
+    cause: str | None = None
+    sends: str | None = None
+
+
+class Fallback:
+    """Takes leads that Redis does not take. Made by `open_fallback`."""
+
+    def __init__(
+        self, spool: Spool, presence: Presence, metrics: FallbackMetrics, worker: Worker, keeper: SnapshotKeeper
+    ) -> None:
+        self._spool, self._metrics, self._worker, self._keeper = spool, metrics, worker, keeper
+        self.presence = presence
+        self.sends: str | None = None
+        self._answered: OrderedDict[str, str] = OrderedDict()
+
+    async def waits(self, lead_id: str, fingerprint: str) -> bool:
+        """True when this lead, sent before under the same idempotency key, is in the spool; `Conflict` for another
+        body. A spool that cannot be read is taken as empty."""
+        if not _repeatable(lead_id):
+            return False
+        try:
+            found = await self._spool.find(lead_id)
+        except SpoolUnavailable as error:
+            _log.error("the spool cannot be read", cause=error.cause)
+            return False
+        if found is not None and found != fingerprint:
+            raise Conflict("the idempotency key was used before with another body")
+        return found is not None
+
+    def stored(self, lead_id: str, fingerprint: str) -> None:
+        """Redis has this lead: remember it, so that a repetition during an outage is not sent again."""
+        self._keeper.appended += 1
+        if _repeatable(lead_id):
+            self._answered[lead_id] = fingerprint
+            if len(self._answered) > _REMEMBERED:
+                self._answered.popitem(last=False)
+
+    def remembers(self, lead_id: str, fingerprint: str) -> bool:
+        """True when this process saw Redis take this lead; `Conflict` for another body."""
+        found = self._answered.get(lead_id)
+        if found is not None and found != fingerprint:
+            raise Conflict("the idempotency key was used before with another body")
+        return found is not None
+
+    async def take(self, event: Event, fingerprint: str, *, in_doubt: bool) -> bool:
+        """Stores a lead on this machine's disk; True when it is new. `Conflict` for another body under its id.
+
+        Raises `Backpressure` when the disk does not take it: then the lead is nowhere, except that an append in doubt
+        may have been carried out.
+        """
+        assert isinstance(event.data, LeadReceived)  # noqa: S101  -- what callers make
+        spooled = replace(event, data=event.data.model_copy(update={"mode": MODE}))
+        try:
+            new = await self._spool.add(event.subject, fingerprint, encode(spooled), in_doubt=in_doubt)
+        except SpoolUnavailable as error:
+            self._metrics.refused(error.cause)
+            cause = self.presence.cause or RedisCause.DOWN
+            raise Backpressure(cause, f"and the spool cannot be written: {error.cause}, {error.detail}") from None
+        if new:
+            self._metrics.spooled()
+        self._worker.wake.set()
+        return new
+
+    async def state(self) -> SpoolState:
+        """What waits, and what is wrong with the spool; also updates the gauges."""
+        self._metrics.away.set(int(self.presence.away))
+        try:
+            depth: Depth = await self._spool.depth()
+        except SpoolUnavailable as error:
+            return SpoolState(cause=error.cause, sends=self.sends)
+        self._metrics.depth.set(depth.leads)
+        return SpoolState(depth.leads, depth.oldest_ms, None, self.sends)
+
+
+def _repeatable(lead_id: str) -> bool:
+    """Only ids derived from an idempotency key ever come again; fresh ones need no look."""
+    return uuid.UUID(lead_id).version == _DERIVED
+
+
+def _password(settings: Settings) -> str | None:
+    if settings.smtp_password:
+        return settings.smtp_password.get_secret_value()
+    if settings.smtp_password_file is None:
+        return None
+    try:
+        return settings.smtp_password_file.read_text().strip()
+    except OSError as error:
+        raise ConfigurationError(f"LEADSTREAM_SMTP_PASSWORD_FILE cannot be read: {error.strerror}") from None
+
+
+def make_pool(settings: Settings) -> SmtpPool:
+    """The connection pool that the settings ask for; nothing is dialed yet."""
+    return SmtpPool(
+        settings.smtp_url.get_secret_value(),
+        _password(settings),
+        connections=settings.smtp_connections,
+        timeout_s=settings.smtp_timeout,
+        data_timeout_s=settings.smtp_data_timeout,
+    )
+
+
+def rules_of(settings: Settings) -> Rules:
+    """What the settings say about attempts."""
+    return Rules(
+        settings.mail_from,
+        settings.max_attempts,
+        settings.retry_delays,
+        settings.on_unknown,
+        settings.partitions,
+    )
+
+
+@asynccontextmanager
+async def open_fallback(
+    settings: Settings,
+    client: Client,
+    appending: Client,
+    log: StreamLog,
+    writer: PipelinedWriter,
+    registry: CollectorRegistry,
+) -> AsyncIterator[Fallback]:
+    """Starts to work the spool off. `appending` is the client behind `writer`; its connections are dropped when Redis
+    is back, since those that an outage left behind would fail at their next use."""
+    spool, metrics = Spool(settings.data_dir), FallbackMetrics(registry)
+    limiter = LocalLimiter(settings.rate_limit, settings.rate_limit_domains)
+    keeper = SnapshotKeeper(client, log, spool, limiter)
+
+    async def returned() -> None:
+        keeper.forget()
+        for item in (client, appending):
+            if (connections := getattr(item, "connection_pool", None)) is not None:
+                await connections.disconnect(inuse_connections=False)
+
+    presence, rules = Presence(settings, returned), rules_of(settings)
+    pool: SmtpPool | None = None
+    postman: Postman | None = None
+    sends: str | None = None
+    try:
+        pool = make_pool(settings)
+        builder = MailBuilder(Templates.load(settings.templates_dir), settings.mail_from, settings.public_url)
+        postman = Postman(spool, pool, builder, rules, lambda: presence.away, metrics.attempted)
+    except ConfigurationError as error:  # leads can still be kept
+        sends = str(error)
+        _log.error("no mails can be sent while redis is away", reason=sends)
+    worker = Worker(
+        spool,
+        WorkLock(settings.data_dir / LOCK_FILE),
+        presence,
+        keeper,
+        Merger(client, log, writer, spool, limiter),
+        postman,
+        limiter,
+        rules,
+        welcome=settings.welcome,
+        concurrency=settings.smtp_connections,
+        on_merged=metrics.merged,
+    )
+    fallback = Fallback(spool, presence, metrics, worker, keeper)
+    fallback.sends = sends
+    spool.database.start()
+    working = asyncio.create_task(worker.work(), name="spool-worker")
+    try:
+        yield fallback
+    finally:
+        await end(working)
+        await worker.stop(_LAST_SENDS_S)
+        await presence.stop()
+        if pool is not None:
+            await pool.close()
+        await spool.database.close()
