@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from leadstream_events import keys
 from leadstream_events.redis_client import Client
-from leadstream_mailer.reservations import Reservation, Settled, reserve, settle
+from leadstream_events.reservations import Reservation, Settled, reserve, settle
 
 WHO = "subscriber"
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

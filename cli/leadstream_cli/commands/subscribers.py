@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +19,7 @@ from leadstream_events.errors import LeadstreamError, NotFound
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from leadstream_events.csv_subscribers import Taken
     from leadstream_events.redis_client import Client
     from leadstream_events.schemas.subscriber import Subscriber
     from leadstream_events.subscribers import Usage
@@ -83,7 +83,7 @@ def checked(model: type[M], values: dict[str, Any]) -> M:
 
 
 def _states(values: tuple[str, ...]) -> tuple[str, ...]:
-    from leadstream_cli.csv_import import parse_states
+    from leadstream_events.csv_subscribers import parse_states
 
     return parse_states(" ".join(values))
 
@@ -189,21 +189,12 @@ def remove(subscriber: str, yes: bool, out: Output) -> None:
     out.record(asyncio.run(write()))
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What became of one line: `added`, `changed`, `unchanged` or `bad`."""
-
-    line: int
-    result: str
-    subscriber_id: str | None = None
-    problem: str | None = None
-
-
 async def import_file(client: Client, path: Path, tell: Callable[[Taken], None]) -> int:
     """Takes every good line: adds by address, or changes what is there. Returns how many lines were bad."""
-    from leadstream_cli.csv_import import BadLine, read_subscribers
+    from leadstream_events.csv_subscribers import BadLine, Taken, read_subscribers, store
+    from leadstream_events.subscribers import SubscriberStore, utc_now
 
-    bad = 0
+    known, bad = SubscriberStore(client), 0
     with path.open(encoding="utf-8-sig", newline="") as source:
         try:
             for item in read_subscribers(source):
@@ -211,25 +202,10 @@ async def import_file(client: Client, path: Path, tell: Callable[[Taken], None])
                     bad += 1
                     tell(Taken(item.number, "bad", problem=item.problem))
                 else:
-                    tell(await _take(client, item))
+                    tell(await store(known, item, utc_now()))
         except UnicodeDecodeError as error:
             raise LeadstreamError(f"{path}: not UTF-8 (byte {error.start}): save it as UTF-8") from None
     return bad
-
-
-async def _take(client: Client, item: Any) -> Taken:
-    from leadstream_events.subscribers import SubscriberStore, utc_now
-
-    store = SubscriberStore(client)
-    found = await store.by_address(item.draft.email)
-    if found is None:
-        added = await store.add(item.draft, utc_now())
-        return Taken(item.number, "added", added.id)
-    changes = item.patch.model_dump(exclude_unset=True)
-    if all(getattr(found, name) == value for name, value in changes.items()):
-        return Taken(item.number, "unchanged", found.id)
-    await store.change(found.id, item.patch, utc_now())
-    return Taken(item.number, "changed", found.id)
 
 
 @subscribers.command("import")
@@ -254,7 +230,7 @@ def import_(file: Path, out: Output) -> None:
 
     bad = asyncio.run(write())
     if out.as_json:
-        emit_json([{name: getattr(item, name) for name in Taken.__dataclass_fields__} for item in taken])
+        emit_json([{name: getattr(item, name) for name in item.__dataclass_fields__} for item in taken])
     counts = {kind: sum(item.result == kind for item in taken) for kind in ("added", "changed", "unchanged", "bad")}
     say(", ".join(f"{count} {kind}" for kind, count in counts.items()))
     if bad:

@@ -51,6 +51,11 @@ def due(partition: int, group: str) -> str:
     return f"{PREFIX}{{{partition}}}:{suffix}"
 
 
+def turn(partition: int, what: str) -> str:
+    """String with a lifetime: whose turn it is to close this dead letter or mail (`redrive.py`)."""
+    return f"{PREFIX}{{{partition}}}:turn:{what}"
+
+
 def checkpoints(partition: int) -> str:
     """Hash: `<group> <stream>` to the id below which that group has finished everything."""
     return f"{PREFIX}{{{partition}}}:checkpoints"

@@ -200,8 +200,13 @@ def _places(partition: int, ledger: _Ledger, refs: Mapping[bytes, bytes]) -> lis
     known |= {(keys.EMAILS, row.entry) for row in ledger.rows.values() if row.entry != "-"}
     if ledger.lead_entry:
         known.add((keys.LEADS, ledger.lead_entry))
-    ordered = sorted((place for place in known if len(place) == 2), key=lambda place: entry_order(place[1]))
+    ordered = sorted((place for place in known if len(place) == 2), key=_in_order)
     return [(keys.stream(partition, name), entry_id) for name, entry_id in ordered]
+
+
+def _in_order(place: tuple[str, ...]) -> tuple[tuple[int, int], bool]:
+    """The order of storage; of what was stored in one step, a redrive comes before the request that it made."""
+    return entry_order(place[1]), place[0] == keys.EMAILS
 
 
 def _assemble(lead_id: str, ledger: _Ledger, entries: Sequence[Entry], names: Mapping[str, str]) -> LeadView:

@@ -9,6 +9,8 @@ from datetime import datetime
 from leadstream_events import keys
 from leadstream_events.log import Entry
 from leadstream_events.schemas.events import (
+    DeadLetterDropped,
+    DeadLetterRedriven,
     EmailBounced,
     EmailComplained,
     EmailDeferred,
@@ -17,6 +19,7 @@ from leadstream_events.schemas.events import (
     EmailSent,
     EmailSkipped,
     EventData,
+    MailSettled,
     SmtpFailure,
 )
 
@@ -37,6 +40,7 @@ class Moment:
     cause: str | None = None
     next_attempt_at: datetime | None = None
     possible_duplicate: bool = False
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ class _Facts:
     cause: str | None = None
     next_attempt_at: datetime | None = None
     possible_duplicate: bool = False
+    by: str | None = None
 
 
 def _failed(attempt: int, failure: SmtpFailure | None, cause: str = "", due: datetime | None = None) -> _Facts:
@@ -81,6 +86,11 @@ def _facts(data: EventData) -> _Facts:
             return _Facts(None, data.code, data.enhanced, None, data.detail or None, data.bounce_class)
         case EmailComplained():
             return _Facts(cause=data.feedback_type)
+        case DeadLetterRedriven() | DeadLetterDropped():
+            return _Facts(cause=data.cause or None, reply=data.reason or None, by=data.by)
+        case MailSettled():
+            found = "sent" if data.sent else "not sent"
+            return _Facts(data.attempt, cause=found, reply=data.reason or None, by=data.by)
         case _:
             return _Facts()
 
@@ -105,6 +115,7 @@ def moment(entry: Entry) -> Moment:
         facts.cause,
         facts.next_attempt_at,
         facts.possible_duplicate,
+        facts.by,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from leadstream_events import keys
@@ -15,16 +16,19 @@ from leadstream_events.directory import Directory, Snapshot
 from leadstream_events.effects import Effect, Settlement
 from leadstream_events.recipients import Candidate, candidates
 from leadstream_events.redis_client import Client
+from leadstream_events.reservations import Reservation, Settled, member, reserve, settle
 from leadstream_events.runtime.batch import Handle
 from leadstream_events.runtime.consumer import Consumer
 from leadstream_events.runtime.delivery import Delivery
 from leadstream_events.runtime.service import batch_consumer, boot_name, policy_of, run_service
-from leadstream_events.schemas.events import EmailFailed, EmailSent, EmailSkipped, LeadReceived
+from leadstream_events.schemas.events import EmailFailed, EmailSent, EmailSkipped, LeadReceived, MailSettled
 from leadstream_events.settings import Settings
 from leadstream_mailer.fanout_rules import request
-from leadstream_mailer.reservations import Reservation, Settled, reserve, settle
 
 _BATCH = 50
+
+# After an outage the API merges what it spooled and sent meanwhile; a lead stored twice must not be requested before.
+_RESUME_GRACE_S = 2.0
 
 _Due = tuple[Delivery, list[Candidate]]
 
@@ -103,14 +107,13 @@ class Quota:
 
 def _ended(delivery: Delivery) -> Settled | None:
     event = delivery.event
-    match event.data if event else None:
-        case EmailSent(email_id=mail, subscriber_id=str(subscriber)):
-            return Settled(mail, subscriber, True, event.time if event else datetime.min)
-        case EmailFailed(email_id=mail, subscriber_id=str(subscriber)):
-            return Settled(mail, subscriber, False, event.time if event else datetime.min)
-        case EmailSkipped(email_id=mail, subscriber_id=str(subscriber)):
-            return Settled(mail, subscriber, False, event.time if event else datetime.min)
-    return None
+    data = event.data if event else None
+    if event is None or not isinstance(data, EmailSent | EmailFailed | EmailSkipped | MailSettled):
+        return None
+    if data.subscriber_id is None:
+        return None
+    sent = data.sent if isinstance(data, MailSettled) else isinstance(data, EmailSent)
+    return Settled(member(data.email_id, data.reservation), data.subscriber_id, sent, event.time)
 
 
 async def build(stack: AsyncExitStack, settings: Settings) -> list[Consumer]:
@@ -134,7 +137,7 @@ async def build(stack: AsyncExitStack, settings: Settings) -> list[Consumer]:
         for group, stream, make in ((keys.FANOUT, keys.LEADS, fanout_of), (keys.QUOTA, keys.OUTCOMES, quota_of)):
             made = batch_consumer(
                 settings,
-                policy,
+                replace(policy, resume_grace_s=_RESUME_GRACE_S) if group == keys.FANOUT else policy,
                 group=group,
                 partition=partition,
                 streams=[stream],

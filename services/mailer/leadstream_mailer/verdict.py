@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from leadstream_events import keys
 from leadstream_events.effects import Effect, Fence, Settlement, Verb, append, due, set_field
@@ -77,12 +78,13 @@ class Attempt:
         prefix = f"{State.SENDING} {self.number} {self.unknowns} "
         return Fence(self.ledger, self.request.email_id, prefix)
 
-    def base(self) -> dict[str, str | None]:
+    def base(self) -> dict[str, Any]:
         """The fields that every outcome event of the mail shares."""
         return {
             "email_id": self.request.email_id,
             "kind": self.request.kind,
             "subscriber_id": self.request.subscriber_id,
+            "reservation": self.request.reservation,
         }
 
 

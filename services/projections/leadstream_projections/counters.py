@@ -37,6 +37,7 @@ OfMail: TypeAlias = (
     | e.EmailOutcomeUnknown
     | e.EmailBounced
     | e.EmailComplained
+    | e.MailSettled
 )
 
 MAIL_METRICS = {
@@ -50,7 +51,7 @@ MAIL_METRICS = {
     "EmailComplained": "complained",
 }
 METRICS = {"LeadReceived": "leads", **MAIL_METRICS}
-TIMELINE = frozenset({"LeadErased", *METRICS})
+TIMELINE = frozenset({"LeadErased", "MailSettled", "DeadLetterRedriven", "DeadLetterDropped", *METRICS})
 NOT_IN_SERIES = frozenset({"bounced", "complained"})
 
 MINUTES_KEPT_S = 8 * 86_400
@@ -98,17 +99,31 @@ class Projection:
         return self.lifetimes_s.get(part.partition(":")[0])
 
 
+def mail_metric(event: Event) -> str | None:
+    """What an event of a mail counts as, or None.
+
+    A redriven mail was counted as requested before. A mail that a person settled counts as what the person found.
+    """
+    if isinstance(event.data, e.MailSettled):
+        return "sent" if event.data.sent else "failed"
+    if isinstance(event.data, e.EmailRequested) and event.data.redrives:
+        return None
+    return MAIL_METRICS.get(event.type)
+
+
 def totals(event: Event, place: Place) -> Increments:
     """Everything, added up."""
-    metric = METRICS.get(event.type)
+    data = event.data
+    metric = mail_metric(event)
+    if isinstance(data, e.LeadReceived):
+        return (Increment("", METRICS[event.type]),)
     if metric is None:
         return ()
-    fields = [metric]
-    data = event.data
-    if event.type in MAIL_METRICS:
-        fields.append(f"{metric}:{cast(OfMail, data).kind}")
+    fields = [metric, f"{metric}:{cast(OfMail, data).kind}"]
     if isinstance(data, e.EmailFailed):
         fields.append(f"failed:{data.cause}")
+    elif isinstance(data, e.MailSettled) and not data.sent:
+        fields.append("failed:settled")
     elif isinstance(data, e.EmailSkipped):
         fields.append(f"skipped:{data.reason}")
     if is_attempt(data):
@@ -125,7 +140,7 @@ def is_attempt(data: e.EventData) -> bool:
 
 def subscribers(event: Event, place: Place) -> Increments:
     """What each subscriber got. The mail to the lead itself belongs to no subscriber."""
-    metric = MAIL_METRICS.get(event.type)
+    metric = mail_metric(event)
     if metric is None:
         return ()
     subscriber = cast(OfMail, event.data).subscriber_id
@@ -142,16 +157,16 @@ def leads(event: Event, place: Place) -> Increments:
     if event.type not in TIMELINE:
         return ()
     reference = Increment(event.subject, f"@{event.id}", value=f"{place.stream} {place.entry_id}")
-    metric = MAIL_METRICS.get(event.type)
+    metric = mail_metric(event)
     return (Increment(event.subject, metric), reference) if metric else (reference,)
 
 
 def series(event: Event, place: Place) -> Increments:
     """Counts by minute, hour and day of the event's own time, in UTC."""
-    metric = METRICS.get(event.type)
+    metric = METRICS[event.type] if isinstance(event.data, e.LeadReceived) else mail_metric(event)
     if metric is None or metric in NOT_IN_SERIES:
         return ()
-    metrics = (metric, f"sent:{event.data.kind}") if isinstance(event.data, e.EmailSent) else (metric,)
+    metrics = (metric, f"sent:{cast(OfMail, event.data).kind}") if metric == "sent" else (metric,)
     return _buckets(event.time.astimezone(UTC).replace(second=0, microsecond=0), metrics)
 
 

@@ -44,16 +44,24 @@ class LeadErased(EventData):
 
 
 class _OfEmail(EventData):
+    """`reservation` numbers the purchased leads set aside for one mail: a failed mail gave its one back."""
+
     email_id: str
     kind: Kind
     subscriber_id: str | None = None
+    reservation: int = 0
 
 
 class EmailRequested(_OfEmail):
-    """One mail to one recipient is to be sent. `lead_entry` is the entry id of its LeadReceived."""
+    """One mail to one recipient is to be sent. `lead_entry` is the entry id of its LeadReceived.
+
+    A redriven mail is requested anew: `redrives` counts how often, `attempts_before` the attempts made until then.
+    """
 
     to: str
     lead_entry: str
+    redrives: int = 0
+    attempts_before: int = 0
 
 
 class SmtpFailure(EventData):
@@ -180,6 +188,37 @@ class EntryDeadLettered(EventData):
     encoding: str = "utf-8"
 
 
+class _OfLetter(EventData):
+    """What is kept of a dead letter once it is closed. `dead_entry` is empty when none was open."""
+
+    dead_entry: str = ""
+    group: str
+    cause: str
+    email_id: str | None = None
+    subscriber_id: str | None = None
+    by: str
+    reason: str = ""
+
+
+class DeadLetterRedriven(_OfLetter):
+    """A person had a given-up entry done again. `attempts` were made at its mail until then."""
+
+    attempts: int = 0
+
+
+class DeadLetterDropped(_OfLetter):
+    """A person decided that nothing more is to be done about a given-up entry."""
+
+
+class MailSettled(_OfEmail):
+    """A person found out what became of a held mail: it was `sent` after all, or it was not."""
+
+    sent: bool
+    attempt: int
+    by: str
+    reason: str = ""
+
+
 # Type name to (version, model). A version rises with every change that older readers cannot take.
 CURRENT: dict[str, tuple[int, type[EventData]]] = {
     model.__name__: (1, model)
@@ -201,6 +240,9 @@ CURRENT: dict[str, tuple[int, type[EventData]]] = {
         RecipientReleased,
         RecipientUnsubscribed,
         EntryDeadLettered,
+        DeadLetterRedriven,
+        DeadLetterDropped,
+        MailSettled,
     )
 }
 

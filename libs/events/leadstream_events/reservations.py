@@ -12,9 +12,15 @@ from leadstream_events.envelope import rfc3339
 from leadstream_events.redis_client import Client
 
 
+def member(email_id: str, number: int) -> str:
+    """What stands for a mail's reservation; a redriven mail has a further one, so that late news of the first one's
+    end cannot end it."""
+    return f"{email_id}:{number}" if number else email_id
+
+
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """One mail of one subscriber; `purchased` below 0 means no limit."""
+    """One mail (`member`) of one subscriber; `purchased` below 0 means no limit."""
 
     email_id: str
     subscriber_id: str
