@@ -10,6 +10,10 @@ from litestar.exceptions import HTTPException
 from litestar.types import Message, Scope
 
 from leadstream_api import batch, directory, figures, health, leads, openapi
+from leadstream_api.access import login
+from leadstream_api.access.door import Door
+from leadstream_api.access.guards import declared
+from leadstream_api.access.state import open_access
 from leadstream_api.context import open_services
 from leadstream_api.metrics import Metrics
 from leadstream_api.problems import on_exception
@@ -37,12 +41,17 @@ HANDLERS = (
     health.get_ready,
     health.get_metrics,
     openapi.get_schema,
+    *login.handlers(),
 )
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 
 
 def create_app(settings: Settings) -> Litestar:
-    """Returns the application; its lifespan opens and closes every connection."""
+    """Returns the application; its lifespan opens and closes every connection.
+
+    Raises `ConfigurationError` when the API keys file is wrong.
+    """
+    access = open_access(settings)
     metrics = Metrics()
 
     @asynccontextmanager
@@ -57,8 +66,9 @@ def create_app(settings: Settings) -> Litestar:
             route = scope.get("path_template") or "unmatched"
             metrics.responded(str(scope.get("method", "")), str(route), message["status"])
 
-    return Litestar(
+    app = Litestar(
         route_handlers=HANDLERS,
+        guards=[declared],
         lifespan=[lifespan],
         before_send=[before_send],
         exception_handlers={Exception: on_exception, HTTPException: on_exception},
@@ -66,3 +76,6 @@ def create_app(settings: Settings) -> Litestar:
         logging_config=None,
         debug=False,
     )
+    app.state.access = access
+    app.asgi_handler = Door(app.asgi_handler, access)
+    return app

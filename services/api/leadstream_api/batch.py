@@ -14,6 +14,7 @@ from litestar import Response, post
 from pydantic import ValidationError
 
 from leadstream_api import limits
+from leadstream_api.access import Scope, require
 from leadstream_api.answers import encode
 from leadstream_api.bodies import NDJSON, read_body, require_type
 from leadstream_api.context import Services, services_of
@@ -103,7 +104,7 @@ def _read_line(line: Line) -> Lead:
     return Lead.model_validate_json(line.text, strict=True)
 
 
-@post("/leads/batch")
+@post("/leads/batch", guards=[require(Scope.INGEST)])
 async def post_batch(request: Incoming) -> Answer:
     """200 with one result per line; 503 when not a single line could be stored."""
     services = services_of(request)

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from litestar import delete, patch, post
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
+from leadstream_api.access import Scope, require
 from leadstream_api.answers import json_answer
 from leadstream_api.bodies import read_model
 from leadstream_api.context import Services, redis_errors, services_of
@@ -79,7 +80,7 @@ async def _views(services: Services, subscribers: Sequence[Subscriber]) -> tuple
     )
 
 
-@read("/subscribers")
+@read("/subscribers", require(Scope.READ))
 async def get_subscribers(request: Incoming) -> Answer:
     """Every subscriber."""
     services = services_of(request)
@@ -88,7 +89,7 @@ async def get_subscribers(request: Incoming) -> Answer:
         return json_answer(SubscriberList(items=await _views(services, await services.subscribers.all())))
 
 
-@post("/subscribers")
+@post("/subscribers", guards=[require(Scope.ADMIN)])
 async def post_subscriber(request: Incoming) -> Answer:
     """201 with the new subscriber; 409 when the address is another's."""
     services, draft = services_of(request), await read_model(request, SubscriberDraft)
@@ -98,7 +99,7 @@ async def post_subscriber(request: Incoming) -> Answer:
     return json_answer(view, 201, {"Location": f"/subscribers/{added.id}"})
 
 
-@read("/subscribers/{subscriber_id:str}")
+@read("/subscribers/{subscriber_id:str}", require(Scope.READ))
 async def get_subscriber(request: Incoming) -> Answer:
     """One subscriber."""
     services = services_of(request)
@@ -108,7 +109,7 @@ async def get_subscriber(request: Incoming) -> Answer:
     return json_answer(view)
 
 
-@patch("/subscribers/{subscriber_id:str}")
+@patch("/subscribers/{subscriber_id:str}", guards=[require(Scope.ADMIN)])
 async def patch_subscriber(request: Incoming) -> Answer:
     """Changes the fields that are named (RFC 7396); null takes a limit or the states away."""
     services, change = services_of(request), await read_model(request, SubscriberPatch)
@@ -123,7 +124,7 @@ async def patch_subscriber(request: Incoming) -> Answer:
     return json_answer(view)
 
 
-@delete("/subscribers/{subscriber_id:str}", status_code=204)
+@delete("/subscribers/{subscriber_id:str}", status_code=204, guards=[require(Scope.ADMIN)])
 async def delete_subscriber(request: Incoming) -> None:
     """204; mails already requested are skipped when their turn comes."""
     services = services_of(request)
@@ -131,7 +132,7 @@ async def delete_subscriber(request: Incoming) -> None:
         await services.subscribers.remove(path_value(request, "subscriber_id"), utc_now())
 
 
-@read("/suppressions")
+@read("/suppressions", require(Scope.READ))
 async def get_suppressions(request: Incoming) -> Answer:
     """Every suppression."""
     services, now = services_of(request), utc_now()
@@ -145,7 +146,7 @@ def _suppression_view(suppression: Suppression, now: datetime) -> SuppressionVie
     return SuppressionView(**suppression.model_dump(), in_force=suppression.holds(now))
 
 
-@post("/suppressions")
+@post("/suppressions", guards=[require(Scope.ADMIN)])
 async def post_suppression(request: Incoming) -> Answer:
     """201; an address that is suppressed already gets the new reason and expiry."""
     services, now = services_of(request), utc_now()
@@ -161,7 +162,7 @@ async def post_suppression(request: Incoming) -> Answer:
     return json_answer(_suppression_view(suppression, now), 201, {"Location": location})
 
 
-@delete("/suppressions/{address:path}", status_code=204)
+@delete("/suppressions/{address:path}", status_code=204, guards=[require(Scope.ADMIN)])
 async def delete_suppression(request: Incoming) -> None:
     """204; 404 when the address is not suppressed. A local part may hold a slash, hence the path parameter."""
     services = services_of(request)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from leadstream_api.access import Scope, require
 from leadstream_api.answers import json_answer
 from leadstream_api.context import redis_errors, services_of
 from leadstream_api.problems import bad_parameters, field_error
@@ -58,7 +59,7 @@ class DeadLetterPage:
     next_cursor: str | None
 
 
-@read("/stats")
+@read("/stats", require(Scope.READ))
 async def get_stats(request: Incoming) -> Answer:
     """Totals."""
     services = services_of(request)
@@ -67,7 +68,7 @@ async def get_stats(request: Incoming) -> Answer:
         return json_answer(await totals(services.log))
 
 
-@read("/stats/subscribers")
+@read("/stats/subscribers", require(Scope.READ))
 async def get_subscriber_stats(request: Incoming) -> Answer:
     """Counters per subscriber."""
     services = services_of(request)
@@ -76,7 +77,7 @@ async def get_subscriber_stats(request: Incoming) -> Answer:
         return json_answer(SubscriberStatsList(await subscriber_stats(services.log, services.subscribers)))
 
 
-@read("/stats/series")
+@read("/stats/series", require(Scope.READ))
 async def get_series(request: Incoming) -> Answer:
     """Counters over time."""
     services, query = services_of(request), read_query(request, SeriesQuery)
@@ -88,7 +89,7 @@ async def get_series(request: Incoming) -> Answer:
     return json_answer(found)
 
 
-@read("/streams")
+@read("/streams", require(Scope.READ))
 async def get_streams(request: Incoming) -> Answer:
     """Lengths, groups, pending entries and lag."""
     services = services_of(request)
@@ -97,7 +98,7 @@ async def get_streams(request: Incoming) -> Answer:
         return json_answer(StreamList(await streams_view(services.log, utc_now())))
 
 
-@read("/dead-letters")
+@read("/dead-letters", require(Scope.READ))
 async def get_dead_letters(request: Incoming) -> Answer:
     """A page of dead letters, newest first."""
     services, query = services_of(request), read_query(request, PageQuery)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from litestar import Response
 
 from leadstream_api import limits
+from leadstream_api.access import Scope, open_to_all, require
 from leadstream_api.answers import json_answer
 from leadstream_api.context import Services, redis_errors, services_of
 from leadstream_api.fallback.presence import PROBE
@@ -40,14 +41,14 @@ class Readiness:
     checks: dict[str, Check]
 
 
-@read("/health/live")
+@read("/health/live", open_to_all)
 async def get_live(request: Incoming) -> Answer:
     """The process answers."""
     read_query(request, Nothing)
     return json_answer({"status": "ok"})
 
 
-@read("/health/ready")
+@read("/health/ready", open_to_all)
 async def get_ready(request: Incoming) -> Answer:
     """200 when leads can be taken: `ready` into Redis, `degraded` into the spool alone; 503 with causes otherwise."""
     read_query(request, Nothing)
@@ -87,7 +88,7 @@ async def _redis_check(services: Services) -> Check:
     return Check("ok")
 
 
-@read("/metrics")
+@read("/metrics", require(Scope.READ))
 async def get_metrics(request: Incoming) -> Answer:
     """Prometheus text."""
     read_query(request, Nothing)

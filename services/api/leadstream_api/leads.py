@@ -9,6 +9,7 @@ from litestar import Response, post
 from pydantic import ValidationError
 
 from leadstream_api import limits
+from leadstream_api.access import Scope, require
 from leadstream_api.answers import json_answer
 from leadstream_api.bodies import FORM, JSON, MULTIPART, is_json, read_body, require_type
 from leadstream_api.context import redis_errors, services_of
@@ -39,7 +40,7 @@ async def read_lead(request: Incoming) -> Lead:
         raise invalid(form.relocate(field_errors(error))) from None
 
 
-@post("/leads")
+@post("/leads", guards=[require(Scope.INGEST)])
 async def post_lead(request: Incoming) -> Answer:
     """202: the lead is stored; the answer says where."""
     services = services_of(request)
@@ -68,7 +69,7 @@ def _accepted_answer(accepted: Accepted) -> Answer:
     return Response(body.encode(), status_code=202, media_type="application/json", headers=headers)
 
 
-@read("/leads")
+@read("/leads", require(Scope.READ))
 async def get_leads(request: Incoming) -> Answer:
     """A page of leads, newest first."""
     services, query = services_of(request), read_query(request, LeadsQuery)
@@ -87,7 +88,7 @@ async def get_leads(request: Incoming) -> Answer:
     return json_answer(page)
 
 
-@read("/leads/{lead_id:str}")
+@read("/leads/{lead_id:str}", require(Scope.READ))
 async def get_lead(request: Incoming) -> Answer:
     """One lead with its mails and their attempts."""
     services, lead_id = services_of(request), path_value(request, "lead_id")

@@ -10,6 +10,7 @@ import msgspec
 from litestar import HttpMethod, Response
 from litestar.handlers import HTTPRouteHandler
 
+from leadstream_api.access import open_to_all
 from leadstream_api.openapi_paths import build_paths
 from leadstream_api.openapi_schemas import build_schemas
 from leadstream_api.queries import Nothing, read_query
@@ -36,7 +37,12 @@ def _encoded() -> bytes:
     return msgspec.json.encode(document())
 
 
-@HTTPRouteHandler(["/schema", "/schema/openapi.json"], http_method=[HttpMethod.GET, HttpMethod.HEAD], status_code=200)
+@HTTPRouteHandler(
+    ["/schema", "/schema/openapi.json"],
+    http_method=[HttpMethod.GET, HttpMethod.HEAD],
+    status_code=200,
+    guards=[open_to_all],
+)
 async def get_schema(request: Incoming) -> Answer:
     """The document as JSON."""
     read_query(request, Nothing)

@@ -6,14 +6,21 @@ from typing import Any, TypeAlias
 
 from litestar import HttpMethod, Request, Response
 from litestar.handlers import HTTPRouteHandler
+from litestar.types import Guard
 
 Incoming: TypeAlias = Request[Any, Any, Any]
 Answer: TypeAlias = Response[bytes]
 
 
-def read(path: str) -> HTTPRouteHandler:
-    """Decorates a handler that only reads."""
-    return HTTPRouteHandler(path, http_method=[HttpMethod.GET, HttpMethod.HEAD], status_code=200)
+def read(path: str, *guards: Guard, documented: bool = True) -> HTTPRouteHandler:
+    """Decorates a handler that only reads; `documented` False keeps pages out of the API's document."""
+    return HTTPRouteHandler(
+        path,
+        http_method=[HttpMethod.GET, HttpMethod.HEAD],
+        status_code=200,
+        guards=guards,
+        include_in_schema=documented,
+    )
 
 
 def path_value(request: Incoming, name: str) -> str:

@@ -37,7 +37,7 @@ async def api_client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     await ready.wait()
     try:
         transport = httpx.ASGITransport(app=cast(Any, app))  # the same protocol, typed more narrowly by Litestar
-        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client
     finally:
         done.set()
