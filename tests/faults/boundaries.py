@@ -68,7 +68,7 @@ _HOUSE = ("fanout", "mailer")
 def run_boundary(rig: Rig, at: Boundary, *, leads: int, after: int, policy: str = "resend", kills: int = 10) -> Line:
     """Runs one boundary: `after` passings per life, `kills` lives at the most; then judges."""
     if not rig.has_group(at.stream, at.group):
-        rig.ensure(at.service)
+        rig.ensure(*_HOUSE, *({at.service} - {"api"}))
         eventually_sync(lambda: rig.has_group(at.stream, at.group), f"the group {at.group}")
     rig.stop_service(at.service)
     rig.ensure(*(name for name in _HOUSE if name != at.service))

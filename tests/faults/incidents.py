@@ -43,7 +43,7 @@ def _scripted(rig: Rig, title: str, policy: str, leads: int, fault: dict[str, An
 
 def answer_lost(rig: Rig, leads: int, policy: str) -> Line:
     """The server stores the mail and closes instead of answering 250."""
-    times = max(1, leads // 10)
+    times = min(100, max(1, leads // 10))
     fault = {"phase": "body", "drop": True, "store": True, "times": times}
     return _scripted(rig, "server took the mail, its 250 was lost", policy, leads, fault, times)
 
@@ -52,7 +52,7 @@ def cut(phase: str) -> Callable[[Rig, int, str], Line]:
     """The connection is cut instead of a reply, at one phase of the dialogue."""
 
     def incident(rig: Rig, leads: int, policy: str) -> Line:
-        times = 3 if phase in ("connect", "ehlo") else max(1, leads // 10)
+        times = 3 if phase in ("connect", "ehlo") else min(100, max(1, leads // 10))
         return _scripted(
             rig, f"connection cut at {phase}", policy, leads, {"phase": phase, "drop": True, "times": times}, times
         )
@@ -205,13 +205,3 @@ def restarts_meanwhile(rig: Rig, leads: int, policy: str) -> tuple[Line, int, li
         tries,
         attempts,
     )
-
-
-def attempts_of(rig: Rig, run: Run) -> list[int]:
-    """The attempts that the ledger counted."""
-    return [row.attempts for row in rig.rows(run).values()]
-
-
-def group_of_mailer() -> tuple[str, str]:
-    """Where the mailer's pending entries are."""
-    return keys.EMAILS, keys.MAILER

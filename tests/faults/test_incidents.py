@@ -1,4 +1,4 @@
-"""Faults of the SMTP server, of Redis and of frozen workers, on a small scale; `make faults` runs them on a large one."""
+"""Faults of the SMTP server, of Redis and of frozen workers, on a small scale; `make faults` runs them at full size."""
 
 from __future__ import annotations
 
