@@ -1,7 +1,6 @@
 """The four services as supervised processes, and how each one shows from outside that it works.
 
-A consumer is ready when its group has a consumer that was not there before it was started; the API when it says so
-itself. No log line is read for that.
+A service with consumers is ready when it said so and its groups are there; the API when it answers that it is.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -29,45 +27,21 @@ GROUPS: dict[str, tuple[tuple[str, str], ...]] = {
 _PROBE_TIMEOUT_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Looks at the consumers of a service's groups."""
-
-    client: Client
-    partitions: int
-
-    async def consumers(self, service: str) -> dict[tuple[str, str], frozenset[bytes]]:
-        """The names of consumers per stream key and group; none where the group is not there yet."""
-        out = {}
-        for number in range(self.partitions):
-            for group, stream in GROUPS[service]:
-                key = keys.stream(number, stream)
-                out[key, group] = await self._names(key, group)
-        return out
-
-    async def _names(self, key: str, group: str) -> frozenset[bytes]:
-        from redis.exceptions import ResponseError
-
-        try:
-            return frozenset(item["name"] for item in await self.client.xinfo_consumers(key, group))
-        except ResponseError:  # no such key, no such group
-            return frozenset()
-
-
-def _consumer_ready(
-    watch: Watch, service: str, before: dict[tuple[str, str], frozenset[bytes]]
-) -> Callable[[], Awaitable[bool]]:
+def _groups_ready(client: Client, partitions: int, service: str) -> Callable[[], Awaitable[bool]]:
     async def ready() -> bool:
         from leadstream_events.redis_client import classify
 
         try:
-            now = await watch.consumers(service)
-        except Exception as error:
+            for number in range(partitions):
+                for group, stream in GROUPS[service]:
+                    found = await client.xinfo_groups(keys.stream(number, stream))
+                    if group.encode() not in {item["name"] for item in found}:
+                        return False
+        except Exception as error:  # Redis is away, or nobody has made the stream yet
             if classify(error) is None:
                 raise
             return False
-        parked = keys.PARKED.encode()
-        return all(names - before[place] - {parked} for place, names in now.items())
+        return True
 
     return ready
 
@@ -91,11 +65,7 @@ def _api_ready(url: str) -> Callable[[], Awaitable[bool]]:
     return ready
 
 
-async def make_parts(client: Client, partitions: int, api_url: str) -> list[Part]:
+def make_parts(client: Client, partitions: int, api_url: str) -> list[Part]:
     """The services in the order in which they start; `client` is used until the last one is ready."""
-    watch = Watch(client, partitions)
-    parts = [Part("api", ("api",), _api_ready(api_url))]
-    for service in GROUPS:
-        before = await watch.consumers(service)
-        parts.append(Part(service, (service,), _consumer_ready(watch, service, before)))
-    return parts
+    api = Part("api", ("api",), _api_ready(api_url), tells=False)
+    return [api, *(Part(name, (name,), _groups_ready(client, partitions, name)) for name in GROUPS)]

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from leadstream_cli import embedded_exec
 from leadstream_cli.errors_text import WRONG_USE
+from leadstream_cli.readiness import VARIABLE, ReadyPipe
 from leadstream_cli.tailing import cancelled
 from leadstream_events.errors import ConfigurationError, LeadstreamError
 
@@ -33,11 +34,15 @@ def backoff_s(failures: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A process to keep running. `ready` is asked again and again until it says True."""
+    """A process to keep running. `ready` is asked again and again until it says True.
+
+    With `tells` the process must also say so itself (see `readiness`).
+    """
 
     name: str
     args: tuple[str, ...]
     ready: Callable[[], Awaitable[bool]]
+    tells: bool = True
 
 
 @dataclass(slots=True)
@@ -54,6 +59,7 @@ class Supervisor:
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _owner_pipe: tuple[int, int] | None = None
+    _told: dict[str, ReadyPipe] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.failed = asyncio.get_running_loop().create_future()
@@ -100,6 +106,8 @@ class Supervisor:
         for end in self._owner_pipe or ():
             os.close(end)
         self._owner_pipe = None
+        while self._told:
+            self._told.popitem()[1].close()
 
     def pid_of(self, name: str) -> int:
         """The process id of a part."""
@@ -107,7 +115,7 @@ class Supervisor:
 
     async def _until_ready(self, part: Part) -> None:
         # Another process has no event to wait for. On Python 3.11 redis-py may swallow a cancellation.
-        while not await part.ready() and not cancelled():  # noqa: ASYNC110
+        while not ((not part.tells or self._told[part.name].told()) and await part.ready()) and not cancelled():  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _keep(self, part: Part) -> None:
@@ -143,19 +151,24 @@ class Supervisor:
         read_end = self._owner_pipe[0] if self._owner_pipe else -1
         lock = os.open(os.devnull, os.O_RDONLY)
         log = self._open_log(part)
+        told = ReadyPipe()
+        if part.name in self._told:
+            self._told[part.name].close()
+        self._told[part.name] = told
         try:
             return await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", embedded_exec.__file__, str(os.getpid()), str(lock), str(read_end)),
                 *(sys.executable, "-P", "-m", "leadstream_cli.main", *part.args),
-                env=dict(self.env),
+                env={**self.env, VARIABLE: str(told.write_end)},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=[lock, *([read_end] if read_end >= 0 else [])],
+                pass_fds=[lock, told.write_end, *([read_end] if read_end >= 0 else [])],
                 start_new_session=True,  # Ctrl-C comes to us alone: we decide who stops when
             )
         finally:
             os.close(lock)
+            told.handed_over()
             if self.log_dir:
                 os.close(log)
 

@@ -74,7 +74,7 @@ async def running(plan: Plan, say: Say) -> AsyncIterator[System]:
         api_url = f"http://{host}:{port}"
         client = await stack.enter_async_context(redis_client(redis_url))
         supervisor = Supervisor(
-            await make_parts(client, plan.partitions, api_url),
+            make_parts(client, plan.partitions, api_url),
             _environment(plan, redis_url, smtp_url, port, api_url),
             say,
             log_dir=plan.log_dir,

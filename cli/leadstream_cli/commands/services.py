@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from leadstream_cli.readiness import tell_supervisor
+
 if TYPE_CHECKING:
     from leadstream_events.settings import Settings
 
@@ -27,6 +29,7 @@ def _serve(name: str, make: Callable[[Settings], Awaitable[None]]) -> None:
 
     settings = load_settings()
     logs.setup(settings.log_format, name)
+    tell_supervisor()
 
     async def run() -> None:
         await make(settings)

@@ -189,7 +189,7 @@ def test_consumers_tells_the_dead_from_the_living(cli: Cli, client: Any) -> None
 
 def test_dead_letters_are_counted_by_cause(cli: Cli, client: Any) -> None:
     for cause in ("poison", "poison", "bad_data"):
-        data = {"stream": "emails", "entry_id": "1-0", "group": "mailer", "cause": cause, "fields": {}}
+        data: dict[str, Any] = {"stream": "emails", "entry_id": "1-0", "group": "mailer", "cause": cause, "fields": {}}
         client.xadd(keys.stream(0, keys.DEAD), {"type": "EntryDeadLettered", "data": json.dumps(data)})
     rows = cli("dead", "list", "--json").json
     assert [(row["cause"], row["count"]) for row in rows] == [("poison", 2), ("bad_data", 1)]

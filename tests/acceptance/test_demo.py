@@ -1,0 +1,68 @@
+"""The first thing that a newcomer runs: one command, real parts, and a verdict that can be trusted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cli.conftest import command, environment
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
+
+
+def demo(*args: str, cwd: Path = ROOT, tmp: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    env = environment({"TMPDIR": str(tmp), **settings})
+    return subprocess.run(command("demo", *args), cwd=cwd, env=env, capture_output=True, text=True, timeout=100)
+
+
+def test_the_demo_sends_every_mail_once_counts_it_and_cleans_up(tmp_path: Path) -> None:
+    # A setting of the caller's must not reach the demo.
+    done = demo(tmp=tmp_path, LEADSTREAM_WELCOME="off", LEADSTREAM_REDIS_URL="redis://127.0.0.1:1/0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("\nlead ") == 40
+    assert done.stdout.count("\nmail ") == 134
+    assert "OK: everything that was due arrived exactly once" in done.stdout
+    assert "p50" in done.stdout and "p95" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_report_is_json_when_asked_for(tmp_path: Path) -> None:
+    done = demo("--json", tmp=tmp_path)
+    report = json.loads(done.stdout)
+    assert (report["ok"], report["leads"], report["mails"], report["problems"]) == (True, 40, 134, [])
+    assert 0 < report["p50_ms"] <= report["p95_ms"]
+
+
+def test_a_lead_that_is_refused_fails_the_demo_by_name(tmp_path: Path) -> None:
+    leads = tmp_path / "leads.jsonl"
+    leads.write_text('{"full_name": "Ann", "email": "ann@example.com"}\n{"full_name": "Bob", "email": "nobody"}\n')
+    done = demo("--leads", str(leads), tmp=tmp_path)
+    assert done.returncode == 1
+    assert "WRONG  lead 2: 422 email" in done.stderr
+    assert "data and logs: " in done.stderr
+
+
+def test_mails_that_the_limit_holds_back_fail_the_demo_after_its_timeout(tmp_path: Path) -> None:
+    done = demo("--rate-limit", "20/h", "--timeout", "3", tmp=tmp_path)
+    assert done.returncode == 1
+    assert "not finished after 3 s: group mailer" in done.stderr
+    assert "counter sent is 20, 134 expected" in done.stderr
+    assert sum("its welcome mail is missing" in line for line in done.stderr.splitlines()) > 10
+
+
+def test_outside_a_checkout_it_says_what_it_needs(tmp_path: Path) -> None:
+    done = demo(cwd=tmp_path, tmp=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "examples/subscribers.csv: No such file or directory; run it from a checkout" in done.stderr
+
+
+def test_it_runs_as_an_installed_script(tmp_path: Path) -> None:
+    script = Path(sys.executable).parent / "leadstream"
+    done = subprocess.run([script, "demo", "--help"], cwd=tmp_path, env=environment({}), capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "every mail arrived exactly once" in " ".join(done.stdout.split())
