@@ -25,7 +25,7 @@ from leadstream_events.redis_client import classify, drop_connections
 from leadstream_events.runtime.committer import Committer
 from leadstream_events.runtime.delivery import Delivery, give_up
 from leadstream_events.runtime.hooks import Hooks
-from leadstream_events.runtime.policy import ConsumerPolicy, backoff_s, is_silent, needs_new_connections
+from leadstream_events.runtime.policy import ConsumerPolicy, backoff_s, is_silent, needs_new_connections, was_away
 from leadstream_events.runtime.source import GroupSource, monotonic_s
 from leadstream_events.tasks import end
 
@@ -71,8 +71,13 @@ class Consumer:
         self._next_due_s: float | None = None
         self._failures = 0
         self._trouble_s = 0.0
+        self._was_away = self._answers = False
         self.trouble: RedisCause | None = None
         self.last_read_s = self.last_tick_s = monotonic_s()
+
+    def redis_was_away(self) -> None:
+        """Tells, before `run`, that Redis has come up just now: the policy's grace is waited out first."""
+        self._was_away = True
 
     def stop(self) -> None:
         """Asks the loop to stop reading, finish or release what is in flight, and return."""
@@ -117,6 +122,7 @@ class Consumer:
 
     async def _read_forever(self) -> None:
         await self._mend(RedisCause.NOGROUP)
+        await self._let_merges_go_first()
         while True:
             self.last_tick_s = monotonic_s()
             try:
@@ -220,15 +226,25 @@ class Consumer:
         self.trouble, self._trouble_s = cause, monotonic_s()
         self._hooks.trouble(cause.value)
         await self._pause(backoff_s(self._failures, self._policy, random.random()))
+        self._was_away = self._was_away or was_away(cause)
         await self._mend(cause)
+        await self._let_merges_go_first()
+
+    async def _let_merges_go_first(self) -> None:
+        """Waits out the policy's grace once Redis, which was away, answers again."""
+        if self._was_away and self._answers:
+            self._was_away = False
+            await self._pause(self._policy.resume_grace_s)
 
     async def _mend(self, cause: RedisCause) -> None:
         """Drops connections to a server that is gone, and creates groups that are missing. Never raises for Redis."""
+        self._answers = False
         try:
             if needs_new_connections(cause):
                 for client in (self._source.client, self._source.blocking):
                     await drop_connections(client)
             created = await self._source.ensure_groups()
+            self._answers = True
             if created and self._on_group_created:
                 await self._on_group_created()
             if created:

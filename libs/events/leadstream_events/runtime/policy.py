@@ -11,7 +11,11 @@ from leadstream_events.keys import PARKED
 
 @dataclass(frozen=True, slots=True)
 class ConsumerPolicy:
-    """How a consumer reads, leases and gives up. Times are seconds."""
+    """How a consumer reads, leases and gives up. Times are seconds.
+
+    `resume_grace_s`: how long it leaves entries alone after Redis was away, so that what was spooled meanwhile can be
+    merged first (docs/decisions/0007-fallback.md).
+    """
 
     lease_s: float = 60.0
     max_deliveries: int = 10
@@ -21,6 +25,7 @@ class ConsumerPolicy:
     backoff_min_s: float = 0.1
     backoff_max_s: float = 5.0
     silence_s: float = 10.0
+    resume_grace_s: float = 0.0
 
     @property
     def renew_every_s(self) -> float:
@@ -60,6 +65,11 @@ def backoff_s(failures: int, policy: ConsumerPolicy, jitter: float) -> float:
     """Seconds to wait after the n-th failure in a row (from 1); `jitter` is in [0, 1)."""
     full = min(policy.backoff_max_s, policy.backoff_min_s * 2.0 ** min(failures - 1, 16))
     return full * (0.5 + jitter / 2)
+
+
+def was_away(cause: RedisCause) -> bool:
+    """True when nobody could store anything meanwhile, so that others may have spooled."""
+    return cause in (RedisCause.DOWN, RedisCause.TIMEOUT, RedisCause.LOADING, RedisCause.READONLY)
 
 
 def needs_new_connections(cause: RedisCause) -> bool:

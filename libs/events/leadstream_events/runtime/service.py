@@ -159,11 +159,14 @@ async def run_service(service: str, settings: Settings, build: Build) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    await _wait_for_redis(settings, stopping)
+    waited = await _wait_for_redis(settings, stopping)
     if stopping.is_set():
         return
     async with AsyncExitStack() as stack:
         consumers = await build(stack)
+        for item in consumers if waited else ():
+            if isinstance(item, Consumer):
+                item.redis_was_away()
         logger.info("ready", service=service, consumers=len(consumers))
         async with asyncio.TaskGroup() as tasks:
             for item in consumers:
@@ -178,15 +181,18 @@ async def _stop_on(stopping: asyncio.Event, consumers: Sequence[Runnable]) -> No
         item.stop()
 
 
-async def _wait_for_redis(settings: Settings, stopping: asyncio.Event) -> None:
-    """Waits until Redis takes a write and the partitions fit, or until stopping: start order must not matter."""
+async def _wait_for_redis(settings: Settings, stopping: asyncio.Event) -> bool:
+    """Waits until Redis takes a write and the partitions fit, or until stopping: start order must not matter.
+
+    True when Redis was not there at first.
+    """
     client = connect(settings.redis_url, timeout_s=5.0)
     said = False
     try:
         while not stopping.is_set():
             try:
                 await check_partitions(client, settings.partitions)
-                return
+                return said
             except Exception as error:
                 cause = classify(error)
                 if cause is None:
@@ -196,5 +202,6 @@ async def _wait_for_redis(settings: Settings, stopping: asyncio.Event) -> None:
                 said = True
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stopping.wait(), 0.5)
+        return said
     finally:
         await client.aclose()
