@@ -76,6 +76,10 @@ class ProjectionApp(faust.App):
         )
         self._channels: dict[str, Any] = {item.name: self._start_agent(item) for item in projections}
 
+    async def __aenter__(self) -> ProjectionApp:
+        await super().__aenter__()
+        return self
+
     def _start_agent(self, projection: Projection) -> Any:
         channel = self.channel()
 

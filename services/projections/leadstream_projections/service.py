@@ -6,6 +6,7 @@ Counters are exact under redelivery and SIGKILL: an event's increments and its a
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
@@ -86,6 +87,9 @@ async def start_consumer(
 
 async def run(settings: Settings, projections: Sequence[Projection] = PROJECTIONS) -> None:
     """Runs the service until SIGTERM or SIGINT; needs no Redis to start. A crash of the Faust app passes through."""
+
+    for library in ("mode", "faust"):  # they report each of their parts as it starts and stops
+        logging.getLogger(library).setLevel(logging.WARNING)
 
     async def build(stack: AsyncExitStack) -> list[Runnable]:
         app = await stack.enter_async_context(ProjectionApp(projections))
