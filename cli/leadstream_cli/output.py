@@ -19,7 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import rich_click as click
 
-from leadstream_cli.masking import mask
+from leadstream_events.masking import mask
 
 P = ParamSpec("P")
 R = TypeVar("R")

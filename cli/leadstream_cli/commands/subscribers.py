@@ -12,9 +12,9 @@ from click.exceptions import Exit
 
 from leadstream_cli.connection import redis_client
 from leadstream_cli.errors_text import FAILED, say
-from leadstream_cli.masking import mask_address
 from leadstream_cli.output import Column, Output, emit_json, output_options
 from leadstream_events.errors import LeadstreamError, NotFound
+from leadstream_events.masking import mask_address
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from leadstream_cli.masking import mask, mask_address, mask_text
 from leadstream_cli.raw_entry import raw_entry
+from leadstream_events.masking import mask, mask_address, mask_text
 
 LEAD = {
     "full_name": "Maria Delgado",
