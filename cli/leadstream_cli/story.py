@@ -24,7 +24,7 @@ from leadstream_events.writer import PipelinedWriter
 if TYPE_CHECKING:
     from leadstream_events.redis_client import Client
 
-SCAN = 50_000
+SCAN = 30_000
 _PAGE = 1_000
 _MAX_LEADS = 20
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -131,6 +131,19 @@ def test_trace_of_what_is_not_there_fails_in_one_line(cli: Cli, wanted: str) -> 
     assert (result.out, result.err.count("\n")) == ("", 1)
 
 
+def test_lead_show_masks_the_names_of_subscribers_too(cli: Cli, client: Any, redis_url: str) -> None:
+    lead_id = new_id()
+    entry = append(redis_url, lead_id)
+    subscriber = cli("subscribers", "add", "sub@example.com", "--name", "Zeppelin", "--json").json["id"]
+    mail = email_id(lead_id, Kind.NOTIFICATION, subscriber)
+    row = Row(State.REQUESTED, entry=entry)
+    client.hset(keys.ledger(0, lead_id), mail, str(row))
+    for args in (("lead", "show", lead_id), ("lead", "show", lead_id, "--json"), ("trace", lead_id)):
+        assert subscriber in cli(*args).out
+        assert "Zeppelin" not in cli(*args).out
+        assert "Zeppelin" in cli(*args, "--pii").out
+
+
 def test_lead_show_masks_the_lead_unless_asked(cli: Cli, redis_url: str) -> None:
     lead_id = new_id()
     append(redis_url, lead_id, city="Springfield", state="CA")
