@@ -14,7 +14,7 @@ from litestar import Response, post
 from pydantic import ValidationError
 
 from leadstream_api import limits
-from leadstream_api.access import Scope, require
+from leadstream_api.access import Scope, current, require
 from leadstream_api.answers import encode
 from leadstream_api.bodies import NDJSON, read_body, require_type
 from leadstream_api.context import Services, services_of
@@ -62,6 +62,7 @@ class LineRefused:
 class _Batch:
     services: Services
     key: str | None
+    caller: str
     trace: str
 
     async def take(self, line: Line) -> LineTaken | LineRefused | Backpressure:
@@ -71,7 +72,7 @@ class _Batch:
             accepted = await accept_lead(
                 self.services,
                 lead,
-                lead_id=lead_id_of(self.key, line.number),
+                lead_id=lead_id_of(self.key, self.caller, line.number),
                 trace=self.trace,
                 door=Door.BATCH,
                 now=utc_now(),
@@ -111,7 +112,7 @@ async def post_batch(request: Incoming) -> Answer:
     key = idempotency_key(request.scope)
     require_type(request, *NDJSON)
     lines = split_lines(await read_body(request, limits.BATCH_BYTES))
-    results = await _take_all(_Batch(services, key, trace_of(request.scope)), lines)
+    results = await _take_all(_Batch(services, key, current(request).name, trace_of(request.scope)), lines)
     body = b"".join(encode(result) + b"\n" for result in results)
     return Response(body, status_code=200, media_type=NDJSON[0])
 

@@ -11,6 +11,7 @@ from litestar import delete, patch, post
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
 from leadstream_api.access import Scope, require
+from leadstream_api.access.shown import shown
 from leadstream_api.answers import json_answer
 from leadstream_api.bodies import read_model
 from leadstream_api.context import Services, redis_errors, services_of
@@ -86,7 +87,7 @@ async def get_subscribers(request: Incoming) -> Answer:
     services = services_of(request)
     read_query(request, Nothing)
     async with redis_errors(services):
-        return json_answer(SubscriberList(items=await _views(services, await services.subscribers.all())))
+        return shown(request, SubscriberList(items=await _views(services, await services.subscribers.all())))
 
 
 @post("/subscribers", guards=[require(Scope.ADMIN)])
@@ -106,7 +107,7 @@ async def get_subscriber(request: Incoming) -> Answer:
     read_query(request, Nothing)
     async with redis_errors(services):
         (view,) = await _views(services, [await services.subscribers.get(path_value(request, "subscriber_id"))])
-    return json_answer(view)
+    return shown(request, view)
 
 
 @patch("/subscribers/{subscriber_id:str}", guards=[require(Scope.ADMIN)])
@@ -139,7 +140,7 @@ async def get_suppressions(request: Incoming) -> Answer:
     read_query(request, Nothing)
     async with redis_errors(services):
         found = await services.subscribers.suppressions()
-    return json_answer(SuppressionList(items=tuple(_suppression_view(each, now) for each in found)))
+    return shown(request, SuppressionList(items=tuple(_suppression_view(each, now) for each in found)))
 
 
 def _suppression_view(suppression: Suppression, now: datetime) -> SuppressionView:

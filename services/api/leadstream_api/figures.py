@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from leadstream_api.access import Scope, require
+from leadstream_api.access.shown import shown
 from leadstream_api.answers import json_answer
 from leadstream_api.context import redis_errors, services_of
 from leadstream_api.problems import bad_parameters, field_error
@@ -74,7 +75,7 @@ async def get_subscriber_stats(request: Incoming) -> Answer:
     services = services_of(request)
     read_query(request, Nothing)
     async with redis_errors(services):
-        return json_answer(SubscriberStatsList(await subscriber_stats(services.log, services.subscribers)))
+        return shown(request, SubscriberStatsList(await subscriber_stats(services.log, services.subscribers)))
 
 
 @read("/stats/series", require(Scope.READ))
@@ -107,7 +108,7 @@ async def get_dead_letters(request: Incoming) -> Answer:
             found = await newest_first(services.log, keys.DEAD, limit=query.limit, cursor=query.cursor)
         except BadCursor as error:
             raise bad_parameters([field_error(["cursor"], str(error))]) from None
-    return json_answer(DeadLetterPage(tuple(map(dead_letter, found.entries)), found.cursor))
+    return shown(request, DeadLetterPage(tuple(map(dead_letter, found.entries)), found.cursor))
 
 
 def dead_letter(entry: Entry) -> DeadLetter:

@@ -27,8 +27,6 @@ from leadstream_events.log import Durability
 from leadstream_events.schemas.events import LeadReceived
 from leadstream_events.schemas.lead import Lead
 
-# Idempotency keys of one caller never meet those of another.
-_SCOPE = "public"
 _KEY = re.compile(rb"[\x21-\x7e]{1,%d}" % limits.KEY_CHARS)
 _TRACE = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -81,11 +79,14 @@ def trace_of(scope: Scope) -> str:
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
 
 
-def lead_id_of(key: str | None, line: int | None = None) -> str:
-    """The id of a lead: derived from its idempotency key (and its line in a batch), else fresh."""
+def lead_id_of(key: str | None, caller: str, line: int | None = None) -> str:
+    """The id of a lead: derived from its idempotency key (and its line in a batch), else fresh.
+
+    `caller` is the name of his API key: idempotency keys of one caller never meet those of another.
+    """
     if key is None:
         return new_id()
-    return lead_id_for_key(_SCOPE, key if line is None else f"{key} {line}")
+    return lead_id_for_key(caller, key if line is None else f"{key} {line}")
 
 
 def canonical(lead: Lead) -> Lead:

@@ -9,8 +9,9 @@ from litestar import Response, post
 from pydantic import ValidationError
 
 from leadstream_api import limits
-from leadstream_api.access import Scope, require
-from leadstream_api.answers import json_answer
+from leadstream_api.access import Scope, current, require
+from leadstream_api.access.honeypot import without_honeypot
+from leadstream_api.access.shown import shown
 from leadstream_api.bodies import FORM, JSON, MULTIPART, is_json, read_body, require_type
 from leadstream_api.context import redis_errors, services_of
 from leadstream_api.forms import lead_from_fields, multipart_fields, urlencoded_fields
@@ -33,7 +34,7 @@ async def read_lead(request: Incoming) -> Lead:
     if is_json(media):
         return Lead.model_validate_json(body, strict=True)
     fields = urlencoded_fields(body) if media == FORM else multipart_fields(body, parameters.get("boundary", ""))
-    form = lead_from_fields(fields)
+    form = lead_from_fields(without_honeypot(request, fields))
     try:
         return Lead.model_validate_json(msgspec.json.encode(form.data), strict=True)
     except ValidationError as error:
@@ -51,7 +52,12 @@ async def post_lead(request: Incoming) -> Answer:
         services.metrics.refused(Door.SINGLE, problem_of(error).kind)
         raise
     accepted = await accept_lead(
-        services, lead, lead_id=lead_id_of(key), trace=trace_of(request.scope), door=Door.SINGLE, now=utc_now()
+        services,
+        lead,
+        lead_id=lead_id_of(key, current(request).name),
+        trace=trace_of(request.scope),
+        door=Door.SINGLE,
+        now=utc_now(),
     )
     return _accepted_answer(accepted)
 
@@ -85,7 +91,7 @@ async def get_leads(request: Incoming) -> Answer:
             )
         except BadCursor as error:
             raise bad_parameters([field_error(["cursor"], str(error))]) from None
-    return json_answer(page)
+    return shown(request, page)
 
 
 @read("/leads/{lead_id:str}", require(Scope.READ))
@@ -99,7 +105,7 @@ async def get_lead(request: Incoming) -> Answer:
         view = await lead_view(services.log, lead_id, await services.subscribers.all())
     if view is None:
         raise no_lead()
-    return json_answer(view)
+    return shown(request, view)
 
 
 def no_lead() -> Problem:

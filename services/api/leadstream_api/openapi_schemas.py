@@ -81,6 +81,14 @@ _FORM = {
     "properties": {"full_name": {"type": "string"}, "email": {"type": "string", "format": "email"}},
     "additionalProperties": {"type": "string"},
 }
+_MASKED = {
+    "type": "object",
+    "title": "MaskedLead",
+    "description": "What callers without `read:pii` see of a lead: the same fields, personal ones as `D***`.",
+    "required": ["full_name", "email"],
+    "properties": {"full_name": {"type": "string"}, "email": {"type": "string"}},
+    "additionalProperties": True,
+}
 _FORMATS = {
     "Lead": {
         "full_name": "One line of text",
@@ -104,7 +112,8 @@ def build_schemas() -> dict[str, Any]:
     ]
     _, found = TypeAdapter.json_schemas([*inputs, *outputs], ref_template="#/components/schemas/{model}")
     schemas: dict[str, Any] = dict(found["$defs"])
-    schemas |= {"Problem": _PROBLEM, "LeadForm": _FORM}
+    schemas |= {"Problem": _PROBLEM, "LeadForm": _FORM, "MaskedLead": _MASKED}
+    schemas["LeadView"]["properties"]["lead"]["anyOf"].append({"$ref": "#/components/schemas/MaskedLead"})
     for name, notes in _FORMATS.items():
         for key in (name, f"{name}-Input"):
             for field, text in notes.items():

@@ -59,8 +59,9 @@ def test_the_longest_idempotency_key_is_taken() -> None:
 
 
 def test_lead_ids_follow_the_key_and_the_line_and_are_fresh_without_a_key() -> None:
-    assert lead_id_of("k") == lead_id_of("k")
-    assert len({lead_id_of("k"), lead_id_of("k", 1), lead_id_of("k", 2), lead_id_of(None), lead_id_of(None)}) == 5
+    assert lead_id_of("k", "a") == lead_id_of("k", "a")
+    made = [lead_id_of("k", "a"), lead_id_of("k", "a", 1), lead_id_of("k", "a", 2), lead_id_of("k", "b")]
+    assert len({*made, lead_id_of(None, "a"), lead_id_of(None, "a")}) == 6
 
 
 def lead(text: str) -> Lead:
