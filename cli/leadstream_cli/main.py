@@ -21,7 +21,7 @@ from leadstream_cli.errors_text import DONE, INTERRUPTED, WRONG_USE, explain, sa
 PROGRAM = "leadstream"
 
 _SECTIONS: dict[str, dict[str, str]] = {
-    "Start": {"up": "up", "demo": "demo", "doctor": "doctor", "config": "config"},
+    "Start": {"up": "up", "demo": "demo", "doctor": "doctor", "config": "config", "keys": "keys"},
     "Services": {"api": "services", "fanout": "services", "mailer": "services", "projections": "services"},
     "Leads and mail": {
         "lead": "leads",
