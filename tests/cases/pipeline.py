@@ -143,8 +143,13 @@ def assert_ordinary(mail: Mail) -> None:
 
 
 def subject(mail: Mail) -> str:
+    """The decoded subject."""
+    return subject_of(mail.data)
+
+
+def subject_of(data: bytes) -> str:
     """The decoded subject, read by the older decoder of the standard library."""
-    head = mail.data.partition(b"\r\n\r\n")[0].decode()
+    head = data.partition(b"\r\n\r\n")[0].decode()
     found = re.search(r"(?m)^Subject: ((?:.*\r\n )*.*)\r$", head + "\r\n")
     assert found
     return str(email.header.make_header(email.header.decode_header(found[1].replace("\r\n", ""))))

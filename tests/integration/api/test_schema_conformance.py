@@ -37,7 +37,10 @@ def operations(schema: Any) -> Iterator[Any]:
 
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: str(mode.value))
 def test_every_operation_does_what_the_document_says(
-    api_process: Callable[..., tuple[ServiceProcess, str]], redis_url: str, mode: GenerationMode
+    api_process: Callable[..., tuple[ServiceProcess, str]],
+    redis_url: str,
+    mode: GenerationMode,
+    record_property: Callable[[str, object], None],
 ) -> None:
     process, url = api_process(redis_url)
     tried = 0
@@ -56,6 +59,7 @@ def test_every_operation_does_what_the_document_says(
             given(case=operation.as_strategy(generation_mode=mode))(check)
         )
         run()
+    record_property("examples", tried)
     assert tried >= 10
     assert process.alive()
     assert "unexpected error" not in process.text()
