@@ -13,8 +13,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from pydantic import (
@@ -112,7 +112,7 @@ class Key(BaseModel):
 
     def line(self) -> str:
         """The key as the file holds it."""
-        return self.model_dump_json(exclude_defaults=True)
+        return self.model_dump_json(exclude_defaults=True, exclude_none=True)
 
 
 def new_secret(*, publishable: bool = False) -> str:
@@ -125,16 +125,35 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def make_key(values: Mapping[str, object]) -> Key:
+    """Returns a new key; `ConfigurationError` names what is wrong with which value."""
+    try:
+        return Key.model_validate(values)
+    except ValidationError as error:
+        raise ConfigurationError(_faults(error)) from None
+
+
+def rotated(key: Key, sha256: str, now: datetime, grace: timedelta) -> tuple[Key, Key]:
+    """Returns the key's successor, with the same rights and length of life, and the key as it ends after `grace`."""
+    lifetime = key.expires - key.created if key.expires else None
+    new = key.model_copy(update={"sha256": sha256, "created": now, "expires": now + lifetime if lifetime else None})
+    end = now + grace
+    return new, key.model_copy(update={"expires": min(key.expires, end) if key.expires else end})
+
+
 def parse_key(text: str, where: str) -> Key:
     """Reads one line; `ConfigurationError` says where, what is wrong and how to mend it, and repeats no value."""
     try:
         return Key.model_validate_json(text)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
+        raise ConfigurationError(f"{where}: {_faults(error)}") from None
+
+
+def _faults(error: ValidationError) -> str:
+    found = error.errors(include_url=False, include_input=False)
     if found[0]["type"] == "json_invalid":
-        raise ConfigurationError(f"{where}: not a JSON object; mend the line or delete it (leadstream keys add)")
-    faults = "; ".join(_fault(item["loc"], item["msg"]) for item in found[:5])
-    raise ConfigurationError(f"{where}: {faults}")
+        return "not a JSON object; mend the line or delete it, and make keys with: leadstream keys add"
+    return "; ".join(_fault(item["loc"], item["msg"]) for item in found[:5])
 
 
 def _fault(path: tuple[int | str, ...], message: str) -> str:
