@@ -121,7 +121,7 @@ def classify(error: BaseException) -> Backpressure | None:
 
 def _without_arguments(text: str) -> str:
     """The server's words alone: redis-py and unknown commands quote arguments, which may be somebody's data."""
-    return text.rpartition("of pipeline caused error: ")[2].partition(", with args")[0]
+    return text.rpartition("of pipeline caused error: ")[2].partition(", with args")[0].strip("()',")
 
 
 async def drop_connections(client: Client) -> None:
