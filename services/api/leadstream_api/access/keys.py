@@ -151,7 +151,7 @@ def parse_key(text: str, where: str) -> Key:
 
 def _faults(error: ValidationError) -> str:
     found = error.errors(include_url=False, include_input=False)
-    if found[0]["type"] == "json_invalid":
+    if not found[0]["loc"] and found[0]["type"] != "value_error":
         return "not a JSON object; mend the line or delete it, and make keys with: leadstream keys add"
     return "; ".join(_fault(item["loc"], item["msg"]) for item in found[:5])
 

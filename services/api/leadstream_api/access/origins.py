@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_NAME = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+", re.ASCII)  # browsers send IDN in Punycode
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?")
 # A request that carries one of these came through a proxy, so it may come from anywhere.
 PROXY_HEADERS = frozenset((b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"))
@@ -42,9 +43,9 @@ def origin_of(value: str) -> str | None:
         host, port = parts.hostname, parts.port
     except ValueError:
         return None
-    if parts.scheme not in _DEFAULT_PORTS or not host or parts.username is not None:
+    if parts.scheme not in _DEFAULT_PORTS or not _NAME.fullmatch(host or "") or parts.username is not None:
         return None
-    shown = f"[{host}]" if ":" in host else host
+    shown = f"[{host}]" if ":" in str(host) else host
     return f"{parts.scheme}://{shown}" + (f":{port}" if port and port != _DEFAULT_PORTS[parts.scheme] else "")
 
 
