@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import itertools
 import math
 import os
 import signal
+import sqlite3
 import sys
 import tempfile
 import time
@@ -164,12 +166,19 @@ async def run(house: House, how: str, seconds: float, rate: float, subscribers: 
     await eventually(lambda: _posted(load, back + max(5, rate)), "the load to go on")
     load.stop()
     answers = await running
+    await eventually(lambda: merged(house), "the spool to be merged", 60.0 + seconds)
     await house.settled(answers.leads, within_s=60.0 + 2 * seconds)
     return Result(answers, meanwhile, await house.verify(answers.leads))
 
 
 async def _posted(load: Load, count: float) -> bool:
     return len(load.answers.leads) >= count
+
+
+async def merged(house: House) -> bool:
+    """True when nothing waits in the spool."""
+    with contextlib.closing(sqlite3.connect(house.folder / "data" / "spool.db")) as database:
+        return int(database.execute("SELECT COUNT(*) FROM leads").fetchone()[0]) == 0
 
 
 async def _arrived(house: House) -> int:

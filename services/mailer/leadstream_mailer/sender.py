@@ -26,7 +26,9 @@ from leadstream_events.runtime.source import monotonic_s
 from leadstream_events.schemas.events import EmailRequested
 from leadstream_mailer import metrics, verdict
 from leadstream_mailer.attempting import Again, Attempter, Forget, address_of
+from leadstream_mailer.copies import mark_copy
 from leadstream_mailer.limiter import FREE, Limiter, Token
+from leadstream_mailer.unsettled import Unsettled
 from leadstream_mailer.verdict import Attempt, Rules
 
 logger = get_logger("leadstream.mailer")
@@ -72,12 +74,14 @@ class Sender:
         limiter: Limiter,
         attempter: Attempter,
         concurrency: int,
+        unsettled: Unsettled,
+        partition: int,
     ) -> None:
         self._client, self._owner, self._lease_s, self._rules = client, owner, lease_s, rules
         self._directory, self._limiter, self._attempter = directory, limiter, attempter
-        self._concurrency = concurrency
+        self._concurrency, self._unsettled, self._partition = concurrency, unsettled, partition
         self._queue: deque[Attempt] = deque()
-        self._active: dict[asyncio.Task[None], str] = {}
+        self._active: dict[asyncio.Task[object], str] = {}
         self._changed = asyncio.Event()
         self._draining = False
         self._dispatcher: asyncio.Task[None] | None = None
@@ -219,7 +223,8 @@ class Sender:
     async def _send(self, attempt: Attempt, token: Token) -> None:
         result = await self._attempter.attempt(attempt, token.expires_s, self._snapshot)
         if isinstance(result, Settlement):
-            await self._settle(result)
+            if not await self._settle(result):
+                await mark_copy(self._client, result)
         elif isinstance(result, Forget):
             self.consumer.forget(attempt.delivery)
         else:
@@ -234,15 +239,19 @@ class Sender:
                 if classify(error) is None:
                     raise
 
-    async def _settle(self, settlement: Settlement) -> None:
-        await self.consumer.settle(settlement)
+    async def _settle(self, settlement: Settlement) -> bool:
+        """True when it took effect. One that is cut short stays among the unsettled."""
+        self._unsettled.begin(self._partition, settlement)
+        done = await self.consumer.settle(settlement)
+        self._unsettled.done(settlement)
+        return done
 
-    def _spawn(self, delivery: Delivery, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, delivery: Delivery, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.create_task(work)
         self._active[task] = delivery.entry_id
         task.add_done_callback(self._done)
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _done(self, task: asyncio.Task[object]) -> None:
         self._active.pop(task)
         self._changed.set()
         if not task.cancelled() and (error := task.exception()):

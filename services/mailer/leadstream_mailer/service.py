@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import AsyncExitStack
+
+from structlog.stdlib import get_logger
 
 from leadstream_events import keys
 from leadstream_events.directory import Directory
 from leadstream_events.errors import ConfigurationError
-from leadstream_events.redis_client import Client
+from leadstream_events.redis_client import Client, classify, connect
 from leadstream_events.runtime.consumer import Consumer, Handler
 from leadstream_events.runtime.service import boot_name, consumer, policy_of, run_service
 from leadstream_events.settings import Settings
@@ -17,9 +20,13 @@ from leadstream_mail.smtp.pool import SmtpPool
 from leadstream_mail.templates import Templates
 from leadstream_mailer.attempting import Attempter
 from leadstream_mailer.content import Contents
+from leadstream_mailer.copies import settle_late
 from leadstream_mailer.limiter import Limiter
 from leadstream_mailer.sender import Sender
+from leadstream_mailer.unsettled import Unsettled, settle_left_behind
 from leadstream_mailer.verdict import Rules
+
+logger = get_logger("leadstream.mailer")
 
 
 def smtp_password(settings: Settings) -> str | None:
@@ -50,15 +57,39 @@ def rules_of(settings: Settings) -> Rules:
     return Rules(settings.mail_from, settings.max_attempts, settings.retry_delays, settings.on_unknown)
 
 
+async def settle_what_was_left(settings: Settings, name: str) -> None:
+    """Tells Redis what mailers that died during an outage could not; before any mail is read, so that none goes twice.
+
+    Redis trouble ends it early: what is left waits for the next start.
+    """
+    client = connect(settings.redis_url, timeout_s=5.0)
+    try:
+        count = await settle_left_behind(
+            settings.data_dir, lambda partition, settlement: settle_late(client, partition, name, settlement)
+        )
+        if count:
+            logger.info("settled what a dead mailer had left", count=count)
+    except Exception as error:
+        if classify(error) is None and not isinstance(error, sqlite3.Error):
+            raise
+        logger.warning("what a dead mailer left cannot be settled now", error=type(error).__name__)
+    finally:
+        await client.aclose()
+
+
 async def build(stack: AsyncExitStack, settings: Settings, pool: SmtpPool, builder: MailBuilder) -> list[Consumer]:
     """Wires one consumer per partition."""
     name, policy = boot_name("mailer"), policy_of(settings)
     limited = settings.rate_limit is not None or bool(settings.rate_limit_domains.by_domain)
+    unsettled = await stack.enter_async_context(Unsettled(settings.data_dir, name))
+    await settle_what_was_left(settings, name)
     consumers = []
     for partition in range(settings.partitions):
         writers: list[PipelinedWriter] = []
 
-        def make_sender(client: Client, writers: list[PipelinedWriter] = writers) -> Handler:
+        def make_sender(
+            client: Client, writers: list[PipelinedWriter] = writers, partition: int = partition
+        ) -> Handler:
             writers.append(PipelinedWriter(client))
             return Sender(
                 client,
@@ -69,6 +100,8 @@ async def build(stack: AsyncExitStack, settings: Settings, pool: SmtpPool, build
                 limiter=Limiter(client, settings.rate_limit, settings.rate_limit_domains),
                 attempter=Attempter(name, rules_of(settings), Contents(client, builder), pool, writers[0]),
                 concurrency=settings.smtp_connections * (1 if limited else 2),
+                unsettled=unsettled,
+                partition=partition,
             )
 
         made = consumer(
@@ -79,6 +112,7 @@ async def build(stack: AsyncExitStack, settings: Settings, pool: SmtpPool, build
             streams=[keys.EMAILS],
             name=name,
             make_handler=make_sender,
+            stuck=unsettled.stuck,
         )
         consumers.append(await stack.enter_async_context(made))
         await stack.enter_async_context(writers[0])
