@@ -10,11 +10,11 @@ from litestar.exceptions import HTTPException
 from litestar.types import Message, Scope
 
 from leadstream_api import batch, directory, figures, health, leads, openapi
-from leadstream_api.access import login
 from leadstream_api.access.door import Door
 from leadstream_api.access.guards import declared
 from leadstream_api.access.state import open_access
 from leadstream_api.context import open_services
+from leadstream_api.dashboard.routes import routes
 from leadstream_api.metrics import Metrics
 from leadstream_api.problems import on_exception
 from leadstream_events.settings import Settings
@@ -41,7 +41,6 @@ HANDLERS = (
     health.get_ready,
     health.get_metrics,
     openapi.get_schema,
-    *login.handlers(),
 )
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 
@@ -67,7 +66,7 @@ def create_app(settings: Settings) -> Litestar:
             metrics.responded(str(scope.get("method", "")), str(route), message["status"])
 
     app = Litestar(
-        route_handlers=HANDLERS,
+        route_handlers=[*HANDLERS, routes()],
         guards=[declared],
         lifespan=[lifespan],
         before_send=[before_send],

@@ -52,13 +52,17 @@ async def get_live(request: Incoming) -> Answer:
 async def get_ready(request: Incoming) -> Answer:
     """200 when leads can be taken: `ready` into Redis, `degraded` into the spool alone; 503 with causes otherwise."""
     read_query(request, Nothing)
-    services = services_of(request)
-    redis, spool = await asyncio.gather(_redis_check(services), _spool_check(services))
-    status = _status(redis.status == "ok", spool.status == "ok", refused=services.gate.refusal is not None)
-    answer = Readiness(status, {"redis": redis, "spool": spool})
-    if status == "unavailable":
+    answer = await readiness(services_of(request))
+    if answer.status == "unavailable":
         return json_answer(answer, 503, {"Retry-After": str(limits.RETRY_AFTER_S)})
     return json_answer(answer, 200)
+
+
+async def readiness(services: Services) -> Readiness:
+    """Finds out whether and where leads can be taken now; never raises for Redis or the disk."""
+    redis, spool = await asyncio.gather(_redis_check(services), _spool_check(services))
+    status = _status(redis.status == "ok", spool.status == "ok", refused=services.gate.refusal is not None)
+    return Readiness(status, {"redis": redis, "spool": spool})
 
 
 def _status(redis: bool, spool: bool, *, refused: bool) -> str:

@@ -1,0 +1,94 @@
+// Keeps a page current: the overview gets new parts, other pages load themselves anew when their streams change.
+// Everything works without it; it only saves reloading. A part that somebody works in is left alone.
+
+const body = document.body;
+const light = document.getElementById("live");
+let source = null;
+let marks = null;
+let timer = 0;
+
+function say(text, state) {
+  if (!light) return;
+  light.hidden = false;
+  light.dataset.state = state;
+  light.lastElementChild.textContent = text;
+}
+
+function busy(part) {
+  const at = document.activeElement;
+  if (at && at !== document.body && part.contains(at)) return true;
+  return part.querySelector("details[open]") !== null;
+}
+
+function put(part, html) {
+  if (busy(part)) return;
+  part.innerHTML = html;
+}
+
+function onRegions(event) {
+  const parts = JSON.parse(event.data);
+  for (const [name, html] of Object.entries(parts)) {
+    const part = document.querySelector(`[data-live="${CSS.escape(name)}"]`);
+    if (part) put(part, html);
+  }
+}
+
+function onMarks(event) {
+  const now = JSON.parse(event.data);
+  const wanted = (body.dataset.refreshOn || "").split(" ").filter(Boolean);
+  const changed = marks && wanted.some((name) => marks[name] !== now[name]);
+  marks = now;
+  if (changed && !timer) timer = setTimeout(reload, 700);
+}
+
+async function reload() {
+  timer = 0;
+  try {
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    if (!answer.ok || answer.redirected) return;
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const part of document.querySelectorAll("[data-live]")) {
+      const other = fresh.querySelector(`[data-live="${CSS.escape(part.dataset.live)}"]`);
+      if (other && other.innerHTML !== part.innerHTML) put(part, other.innerHTML);
+    }
+  } catch {
+    // The next mark tries again.
+  }
+}
+
+function open() {
+  if (source || !body.dataset.events) return;
+  source = new EventSource(body.dataset.events);
+  source.addEventListener("open", () => say("Live", "on"));
+  source.addEventListener("error", () => say("Reconnecting", "off"));
+  source.addEventListener("regions", onRegions);
+  source.addEventListener("marks", onMarks);
+}
+
+function close() {
+  if (source) source.close();
+  source = null;
+}
+
+// A hidden page costs nothing; when it is looked at again it catches up.
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) {
+    close();
+    say("Paused", "off");
+  } else {
+    open();
+    if (body.dataset.refreshOn) reload();
+  }
+});
+window.addEventListener("pagehide", close);
+window.addEventListener("pageshow", open);
+
+// A form that was sent is not sent twice by an impatient second press.
+document.addEventListener("submit", (event) => {
+  for (const button of event.target.querySelectorAll("button")) {
+    setTimeout(() => { button.disabled = true; }, 0);
+    setTimeout(() => { button.disabled = false; }, 8000);
+  }
+});
+
+open();
