@@ -41,11 +41,15 @@ async def test_nothing_parked_means_no_next_time(client: Client) -> None:
 
 
 async def test_entries_come_in_the_order_of_their_times_from_every_stream(client: Client) -> None:
-    late, early, other = await park(client, LEADS, -5), await park(client, LEADS, -50), await park(client, EMAILS, -20)
+    late, early, other = (
+        await park(client, LEADS, -5_000),
+        await park(client, LEADS, -50_000),
+        await park(client, EMAILS, -20_000),
+    )
     next_ms, found = await due(client)
     assert next_ms == -1
     assert [(number, entry) for number, entry, _ in found] == [(1, early), (2, other), (1, late)]
-    assert found[0][2] == [b"at", b"-50"]
+    assert found[0][2] == [b"at", b"-50000"]
     assert await pending(client, LEADS, GROUP) == {late: ("me", 1), early: ("me", 1)}
     assert not await client.exists(DUE)
 
