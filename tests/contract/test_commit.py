@@ -17,6 +17,7 @@ from leadstream_events.effects import (
     once,
     set_field,
     set_greatest,
+    together,
 )
 from leadstream_events.errors import RedisCause
 from leadstream_events.ledger import Row, State, fence
@@ -239,3 +240,19 @@ async def test_a_key_of_another_type_fails_the_commit_before_anything_is_changed
     assert set(await pending(client, LEADS, GROUP)) == {first, second}
     assert not await client.exists(OUTCOMES)
     assert await client.get(COUNTERS) == b"somebody else's"
+
+
+async def test_entries_that_are_finished_together_count_their_sum_once(client: Client) -> None:
+    ids = await deliver(client, 3)
+    assert await commit(client, GROUP, ME, together(LEADS, ids, [count(COUNTERS, "sent", 3)])) == [1]
+    assert await commit(client, GROUP, ME, together(LEADS, ids, [count(COUNTERS, "sent", 3)])) == [0]
+    assert await client.hget(COUNTERS, "sent") == b"3"
+    assert await pending(client, LEADS, GROUP) == {}
+
+
+async def test_of_entries_that_are_finished_together_none_is_when_one_is_already(client: Client) -> None:
+    ids = await deliver(client, 3)
+    await client.xack(LEADS, GROUP, ids[1])
+    assert await commit(client, GROUP, ME, together(LEADS, ids, [count(COUNTERS, "sent", 3)])) == [0]
+    assert await client.hget(COUNTERS, "sent") is None
+    assert set(await pending(client, LEADS, GROUP)) == {ids[0], ids[2]}

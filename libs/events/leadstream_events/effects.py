@@ -43,13 +43,23 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """The end of one delivery: what becomes of the entry and what follows from it, all or nothing."""
+    """The end of one delivery: what becomes of the entry and what follows from it, all or nothing.
+
+    `more` names further entries of the same stream that the same effects finish, as sums over all of them: they are
+    applied if every one of these entries is still pending, and otherwise nothing is changed.
+    """
 
     stream: str
     entry_id: str
     effects: tuple[Effect, ...] = ()
     verb: Verb = Verb.ACK
     fence: Fence | None = None
+    more: tuple[str, ...] = ()
+
+    @property
+    def entry_ids(self) -> tuple[str, ...]:
+        """Every entry that this finishes."""
+        return (self.entry_id, *self.more)
 
 
 def append(stream: str, event: Event) -> Effect:
@@ -104,7 +114,7 @@ def commit_call(
         fence = settlement.fence
         entries += (
             numbers.setdefault(settlement.stream, len(numbers) + 1),
-            settlement.entry_id,
+            " ".join(settlement.entry_ids) if settlement.more else settlement.entry_id,
             settlement.verb.value,
             numbers.setdefault(fence.key, len(numbers) + 1) if fence else 0,
             fence.field if fence else "",
@@ -115,3 +125,8 @@ def commit_call(
             key = numbers.setdefault(effect.key, len(numbers) + 1)
             entries += (effect.command, key, len(effect.args), *effect.args)
     return list(numbers), [group, consumer, PARKED, total, *entries]
+
+
+def together(stream: str, entry_ids: Sequence[str], effects: Sequence[Effect] = ()) -> Settlement:
+    """Finishes several entries of one stream with effects that are sums over all of them."""
+    return Settlement(stream, entry_ids[0], tuple(effects), more=tuple(entry_ids[1:]))

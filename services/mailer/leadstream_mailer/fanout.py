@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from leadstream_events import keys
 from leadstream_events.directory import Directory, Snapshot
-from leadstream_events.effects import Effect, Settlement
+from leadstream_events.effects import Effect, Settlement, together
 from leadstream_events.recipients import Candidate, candidates
 from leadstream_events.redis_client import Client
 from leadstream_events.reservations import Reservation, Settled, member, reserve, settle
@@ -26,6 +26,8 @@ from leadstream_events.settings import Settings
 from leadstream_mailer.fanout_rules import request
 
 _BATCH = 50
+# Counting is not urgent, and a large batch costs much the same as a small one.
+_QUOTA_BATCH, _QUOTA_LINGER_S = 500, 0.05
 
 # After an outage the API merges what it spooled and sent meanwhile; a lead stored twice must not be requested before.
 _RESUME_GRACE_S = 2.0
@@ -102,7 +104,7 @@ class Quota:
     async def handle(self, batch: Sequence[Delivery]) -> list[Settlement]:
         """Settles first and acknowledges after: a crash between makes it settle again, which changes nothing."""
         await settle(self._client, [ended for delivery in batch if (ended := _ended(delivery))])
-        return [Settlement(delivery.stream, delivery.entry_id) for delivery in batch]
+        return [together(batch[0].stream, [delivery.entry_id for delivery in batch])]
 
 
 def _ended(delivery: Delivery) -> Settled | None:
@@ -118,7 +120,11 @@ def _ended(delivery: Delivery) -> Settled | None:
 
 async def build(stack: AsyncExitStack, settings: Settings) -> list[Consumer]:
     """Wires both groups of every partition."""
-    name, policy = boot_name("fanout"), policy_of(settings, batch=_BATCH)
+    name = boot_name("fanout")
+    policies = {
+        keys.FANOUT: replace(policy_of(settings, batch=_BATCH), resume_grace_s=_RESUME_GRACE_S),
+        keys.QUOTA: policy_of(settings, batch=_QUOTA_BATCH, linger_s=_QUOTA_LINGER_S),
+    }
     consumers = []
     for partition in range(settings.partitions):
         directories: list[Directory] = []
@@ -137,7 +143,7 @@ async def build(stack: AsyncExitStack, settings: Settings) -> list[Consumer]:
         for group, stream, make in ((keys.FANOUT, keys.LEADS, fanout_of), (keys.QUOTA, keys.OUTCOMES, quota_of)):
             made = batch_consumer(
                 settings,
-                replace(policy, resume_grace_s=_RESUME_GRACE_S) if group == keys.FANOUT else policy,
+                policies[group],
                 group=group,
                 partition=partition,
                 streams=[stream],

@@ -25,6 +25,8 @@ from leadstream_projections.store import Store
 
 SERVICE = "projections"
 BATCH = 200
+# Counters may lag this much: a small batch costs nearly as much as a large one.
+LINGER_S = 0.05
 
 
 class AppGuard:
@@ -74,7 +76,7 @@ async def start_consumer(
     return await stack.enter_async_context(
         batch_consumer(
             settings,
-            policy or policy_of(settings, batch=BATCH),
+            policy or policy_of(settings, batch=BATCH, linger_s=LINGER_S),
             group=projection.group,
             partition=partition,
             streams=projection.streams,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from leadstream_events import keys
-from leadstream_events.effects import Effect, Settlement, count, expire, set_greatest
+from leadstream_events.effects import Effect, Settlement, count, expire, set_greatest, together
 from leadstream_events.redis_client import Client
 from leadstream_events.runtime.delivery import Delivery
 from leadstream_projections.counters import Place, Projection
@@ -34,37 +34,33 @@ class Store:
 def settlements(
     projection: Projection, partition: int, generation: int, deliveries: Sequence[Delivery]
 ) -> list[Settlement]:
-    """One settlement per delivery. Pure; what the projection's function raises passes through."""
-    batch = _Batch(projection, partition, generation)
-    return [Settlement(item.stream, item.entry_id, batch.effects(item)) for item in deliveries]
+    """One settlement per stream, with the sums of its deliveries. Pure; what the projection raises passes through."""
+    # By entry id: one that stands twice in a batch (claimed again by a slow scan) would be in the sum twice.
+    by_stream: dict[str, dict[str, Delivery]] = {}
+    for delivery in deliveries:
+        by_stream.setdefault(delivery.stream, {})[delivery.entry_id] = delivery
+    return [
+        together(stream, list(items), _sums(projection, partition, generation, list(items.values())))
+        for stream, items in by_stream.items()
+    ]
 
 
-class _Batch:
-    """Builds each key once a batch.
-
-    Only the first event that touches a part in a batch renews the part's lifetime. No part is left without one: the
-    first event ever counted in it was the first in its batch too, since those before it would have been counted.
-    """
-
-    def __init__(self, projection: Projection, partition: int, generation: int) -> None:
-        self._projection, self._partition, self._generation = projection, partition, generation
-        self._keys: dict[str, str] = {}
-
-    def effects(self, delivery: Delivery) -> tuple[Effect, ...]:
-        """The effects of one delivery."""
+def _sums(projection: Projection, partition: int, generation: int, deliveries: Sequence[Delivery]) -> list[Effect]:
+    """What the deliveries add up to: one effect per counter that they touch."""
+    counts: dict[tuple[str, str], int] = {}
+    greatest: dict[tuple[str, str], str] = {}
+    for delivery in deliveries:
         if delivery.event is None:
-            return ()
+            continue
         place = Place(keys.name_of(delivery.stream), delivery.entry_id)
-        effects: list[Effect] = []
-        fresh: list[str] = []
-        for part, field, by, value in self._projection.increments(delivery.event, place):
-            key = self._keys.get(part)
-            if key is None:
-                key = self._keys[part] = keys.projection(self._partition, self._projection.name, self._generation, part)
-                fresh.append(part)
-            effects.append(set_greatest(key, field, value) if value else count(key, field, by))
-        for part in fresh:
-            lifetime_s = self._projection.lifetime_s(part)
-            if lifetime_s is not None:
-                effects.append(expire(self._keys[part], lifetime_s))
-        return tuple(effects)
+        for part, field, by, value in projection.increments(delivery.event, place):
+            if value:
+                greatest[part, field] = max(value, greatest.get((part, field), ""))
+            else:
+                counts[part, field] = counts.get((part, field), 0) + by
+    parts = dict.fromkeys(part for part, _ in (*counts, *greatest))
+    key_of = {part: keys.projection(partition, projection.name, generation, part) for part in parts}
+    effects = [count(key_of[part], field, by) for (part, field), by in counts.items()]
+    effects += [set_greatest(key_of[part], field, value) for (part, field), value in greatest.items()]
+    lifetimes = {part: projection.lifetime_s(part) for part in parts}
+    return effects + [expire(key_of[part], seconds) for part, seconds in lifetimes.items() if seconds is not None]

@@ -29,12 +29,13 @@ def refuses_everything(event: Event, place: Place) -> Increments:
     raise ZeroDivisionError
 
 
-async def test_an_agent_answers_each_batch_with_one_settlement_per_delivery_in_order() -> None:
+async def test_an_agent_settles_every_delivery_of_a_batch_in_order() -> None:
     async with asyncio.timeout(DEADLINE_S), ProjectionApp(PROJECTIONS) as app:
         for projection in PROJECTIONS:
             deliveries = [delivery(number) for number in range(5)]
             answer = await app.project(projection, Batch(0, 1, deliveries))
-            assert [item.entry_id for item in answer] == [item.entry_id for item in deliveries]
+            settled = [entry_id for settlement in answer for entry_id in settlement.entry_ids]
+            assert settled == [item.entry_id for item in deliveries]
 
 
 async def test_an_agent_that_raises_hands_the_exception_back_and_takes_the_next_batch() -> None:

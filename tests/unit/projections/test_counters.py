@@ -174,15 +174,32 @@ def test_increments_become_effects_on_the_keys_of_partition_and_generation() -> 
     )
 
 
-def test_the_lifetime_of_minutes_is_renewed_once_a_batch_and_day() -> None:
-    batch = [delivery(RECEIVED, 0), delivery(SENT, 1), delivery(SENT, 2, AT + timedelta(days=1))]
-    made = settlements(SERIES, 2, 1, batch)
-    renewed = [[effect for effect in each.effects if effect.command == "EXPIRE"] for each in made]
-    assert renewed == [
-        [Effect("EXPIRE", "leadstream:{2}:p:series:1:minute:20260309", (MINUTES_KEPT_S,))],
-        [],
-        [Effect("EXPIRE", "leadstream:{2}:p:series:1:minute:20260310", (MINUTES_KEPT_S,))],
+def test_a_batch_adds_up_to_one_effect_per_counter_and_renews_each_lifetime_once() -> None:
+    tomorrow = AT + timedelta(days=1)
+    [made] = settlements(SERIES, 2, 1, [delivery(SENT, 0), delivery(SENT, 1), delivery(SENT, 2, tomorrow)])
+    base = "leadstream:{2}:p:series:1:"
+    assert made.entry_ids == ("5-0", "5-1", "5-2")
+    assert len(made.effects) == len(set(made.effects)) == 14
+    assert Effect("HINCRBY", base + "minute:20260309", ("08:05 sent", 2)) in made.effects
+    assert Effect("HINCRBY", base + "minute:20260310", ("08:05 sent", 1)) in made.effects
+    assert Effect("HINCRBY", base + "day:2026", ("03-09 sent:notification", 2)) in made.effects
+    assert [effect for effect in made.effects if effect.command == "EXPIRE"] == [
+        Effect("EXPIRE", base + "minute:20260309", (MINUTES_KEPT_S,)),
+        Effect("EXPIRE", base + "minute:20260310", (MINUTES_KEPT_S,)),
     ]
+
+
+def test_the_last_send_of_a_batch_is_the_latest_and_not_the_last_one_read() -> None:
+    early = AT - timedelta(hours=1)
+    [made] = settlements(SUBSCRIBERS, 2, 1, [delivery(SENT, 0), delivery(SENT, 1, early)])
+    [latest] = [effect for effect in made.effects if effect.command == "MAX"]
+    assert latest.args == ("sub-1:last_sent", "2026-03-09T08:05:59.120Z")
+
+
+def test_an_entry_that_stands_twice_in_a_batch_counts_once() -> None:
+    [made] = settlements(TOTALS, 2, 1, [delivery(RECEIVED, 0), delivery(RECEIVED, 1), delivery(RECEIVED, 0)])
+    assert made.entry_ids == ("5-0", "5-1")
+    assert made.effects == (Effect("HINCRBY", "leadstream:{2}:p:totals:1", ("leads", 2)),)
 
 
 def test_an_event_that_counts_nothing_is_settled_all_the_same() -> None:

@@ -1,7 +1,7 @@
 -- commit: finishes or parks entries of one group, each together with everything that follows from it.
 -- KEYS[1] checkpoints  KEYS[2..] every key the batch touches; the arguments name them by number
 -- ARGV[1] group  ARGV[2] consumer  ARGV[3] parking consumer  ARGV[4] number of entries; then per entry
---   stream key, entry id, verb (ack | park), fence key or 0, fence field, fence prefix, number of effects; per effect
+--   stream key, entry id (for ack also several, with blanks between), verb (ack | park), fence key or 0, fence field, fence prefix, number of effects; per effect
 --   command, key, number of arguments, arguments
 --   ONCE field value n   sets a hash field if it is absent, else skips the next n effects
 --   MAX field value      sets a hash field unless it holds a greater text: the order of events does not matter
@@ -35,7 +35,19 @@ end
 local wrong = misfit()
 if wrong then return redis.error_reply('WRONGTYPE ' .. wrong) end
 
+-- Several entries share their effects as sums: all of them are acknowledged, or none.
+local function all_ours(stream, ids)
+  local list = {}
+  for id in string.gmatch(ids, '%S+') do
+    if #redis.call('XPENDING', stream, group, id, id, 1) == 0 then return false end
+    list[#list + 1] = id
+  end
+  redis.call('XACK', stream, group, unpack(list))
+  return true
+end
+
 local function ours(stream, id, verb, ledger, field, prefix)
+  if string.find(id, ' ', 1, true) then return all_ours(stream, id) end
   if ledger > 0 then
     local row = redis.call('HGET', KEYS[ledger], field)
     if not row or string.sub(row, 1, #prefix) ~= prefix then return false end

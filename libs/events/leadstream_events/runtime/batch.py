@@ -89,10 +89,21 @@ class BatchHandler:
                 await asyncio.sleep(backoff_s(failures, self._policy, random.random()))
         if failures:
             self._hooks.recovered()
-        await asyncio.gather(*(self.consumer.settle(settlement) for settlement in settlements))
-        forgotten = {item.place for item in batch} - {(item.stream, item.entry_id) for item in settlements}
+        done = await self.consumer.settle_all(settlements)
+        ended = {(item.stream, entry_id) for item in settlements for entry_id in item.entry_ids}
+        forgotten = {item.place for item in batch} - ended
         if forgotten:
             raise RuntimeError(f"the handler of {self._group} settled no end of {len(forgotten)} deliveries")
+        await self._one_by_one(
+            batch, [item for item, ok in zip(settlements, done, strict=True) if item.more and not ok]
+        )
+
+    async def _one_by_one(self, batch: Sequence[Delivery], refused: Sequence[Settlement]) -> None:
+        """Some entry of these was somebody else's by now, so that none was finished: each one by itself, then."""
+        places = {(item.stream, entry_id) for item in refused for entry_id in item.entry_ids}
+        for delivery in batch:
+            if delivery.place in places:
+                await self._work([delivery])
 
     async def _split(self, batch: Sequence[Delivery], error: Exception) -> None:
         if len(batch) > 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from leadstream_events import keys, scripts
@@ -112,11 +113,15 @@ class Committer:
         if failures:
             self._hooks.recovered()
         results = [reply == 1 for reply in replies]
+        counts = Counter[str]()
         for settlement, done in zip(settlements, results, strict=True):
             if done:
-                self._hooks.settled(settlement.verb.value, 1)
-            else:
-                self._hooks.lost(1)
+                counts[settlement.verb.value] += len(settlement.entry_ids)
+            elif not settlement.more:  # those of several entries are settled once more, one by one
+                counts["lost"] += 1
+        self._hooks.lost(counts.pop("lost", 0))
+        for verb, count in counts.items():
+            self._hooks.settled(verb, count)
         return results
 
     async def _wait(self, cause: Backpressure, failures: int, settlements: Sequence[Settlement]) -> None:

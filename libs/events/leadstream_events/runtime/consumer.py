@@ -66,7 +66,7 @@ class Consumer:
         self._in_flight: dict[tuple[str, str], Delivery] = {}
         self._giving_up: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
-        self._restarted = self._had_due = False
+        self._restarted = self._had_due = self._few = False
         self._maintained_s = self._renewed_s = self._retired_s = 0.0
         self._next_due_s: float | None = None
         self._failures = 0
@@ -89,11 +89,24 @@ class Consumer:
 
     async def settle(self, settlement: Settlement) -> bool:
         """Settles one delivery; True when it took effect. The handler calls this, once per delivery."""
+        return (await self.settle_all([settlement]))[0]
+
+    async def settle_all(self, settlements: Sequence[Settlement]) -> list[bool]:
+        """Settles several; what did not take effect although it is for several entries stays in flight."""
+        futures = [self._committer.put(settlement) for settlement in settlements]
         try:
-            return await self._committer.put(settlement)
-        finally:
-            self._in_flight.pop((settlement.stream, settlement.entry_id), None)
-            self._hooks.in_flight(len(self._in_flight))
+            results = await asyncio.gather(*futures)
+        except BaseException:
+            self._drop(settlements)
+            raise
+        self._drop([item for item, done in zip(settlements, results, strict=True) if done or not item.more])
+        return list(results)
+
+    def _drop(self, settlements: Sequence[Settlement]) -> None:
+        for settlement in settlements:
+            for entry_id in settlement.entry_ids:
+                self._in_flight.pop((settlement.stream, entry_id), None)
+        self._hooks.in_flight(len(self._in_flight))
 
     def forget(self, delivery: Delivery) -> None:
         """Drops a delivery that is somebody else's by now; nothing is settled."""
@@ -148,7 +161,9 @@ class Consumer:
                 self._had_due = True
                 return handed + self._hand_over("due", deliveries)
         # After due entries it is the turn of new ones, at once: a long queue of parked mails must not starve them.
+        await self._linger()
         deliveries = await self._source.read_new(count, 0.0 if self._had_due else self._block_s(now))
+        self._few = 0 < len(deliveries) < count // 2
         self._had_due = False
         self.last_read_s = monotonic_s() if deliveries else self.last_read_s
         return handed + self._hand_over("new", deliveries)
@@ -159,6 +174,12 @@ class Consumer:
                 await self._handler.wait_for_room()
         self.last_read_s = monotonic_s()
         return 0
+
+    async def _linger(self) -> None:
+        """After a small batch, lets the next one gather for a moment: a batch costs much the same, small or large."""
+        if self._few and self._policy.linger_s:
+            self._few = False
+            await self._pause(self._policy.linger_s)
 
     def _block_s(self, now: float) -> float:
         until_maintenance = max(0.001, self._maintained_s + self._policy.claim_every_s - now)

@@ -19,6 +19,7 @@ class Hooks:
 
     def __init__(self, group: str) -> None:
         self.group = group
+        self._in_flight = IN_FLIGHT.labels(group)
         HEALTHY.labels(group).set(1)
 
     def read(self, how: str, count: int) -> None:
@@ -31,7 +32,8 @@ class Hooks:
 
     def lost(self, count: int) -> None:
         """Settlements refused, because somebody else had finished the entry."""
-        LOST.labels(self.group).inc(count)
+        if count:
+            LOST.labels(self.group).inc(count)
 
     def dead(self, cause: str) -> None:
         """An entry became a dead letter."""
@@ -53,4 +55,4 @@ class Hooks:
 
     def in_flight(self, count: int) -> None:
         """How many deliveries are being worked on."""
-        IN_FLIGHT.labels(self.group).set(count)
+        self._in_flight.set(count)

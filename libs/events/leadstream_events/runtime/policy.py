@@ -15,6 +15,7 @@ class ConsumerPolicy:
 
     `resume_grace_s`: how long it leaves entries alone after Redis was away, so that what was spooled meanwhile can be
     merged first (docs/decisions/0007-fallback.md).
+    `linger_s`: how long it lets the next batch gather after a small one.
     """
 
     lease_s: float = 60.0
@@ -26,6 +27,7 @@ class ConsumerPolicy:
     backoff_max_s: float = 5.0
     silence_s: float = 10.0
     resume_grace_s: float = 0.0
+    linger_s: float = 0.0
 
     @property
     def renew_every_s(self) -> float:

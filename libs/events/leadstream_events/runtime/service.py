@@ -30,12 +30,13 @@ from leadstream_events.settings import Settings
 logger = get_logger("leadstream.service")
 
 
-def policy_of(settings: Settings, *, batch: int = 100) -> ConsumerPolicy:
+def policy_of(settings: Settings, *, batch: int = 100, linger_s: float = 0.0) -> ConsumerPolicy:
     """The consumer policy that the settings ask for."""
     return ConsumerPolicy(
         lease_s=settings.lease,
         max_deliveries=settings.max_deliveries,
         batch=batch,
+        linger_s=linger_s,
         drain_s=settings.drain_deadline,
     )
 
