@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
+from leadstream_api import limits
 from leadstream_api.batch import LineRefused, LineTaken
 from leadstream_api.directory import SubscriberList, SubscriberView, SuppressionDraft, SuppressionList, SuppressionView
 from leadstream_api.figures import DeadLetterPage, StreamList, SubscriberStatsList
@@ -75,7 +76,8 @@ _FORM = {
     "description": (
         "The fields of `Lead`, as a web form posts them: `vehicles[0][make]`, `vehicles[0].make` or `vehicles-0-make`, "
         "`consent[text]` or `consent.text`. Blank values count as absent; of a repeated field the last value counts. "
-        "Fields that a lead does not have are kept as metadata. At most 200 fields, no files."
+        "Fields that a lead does not have are kept as metadata, shortened to its limits. "
+        f"At most {limits.FORM_FIELDS} fields, no files."
     ),
     "required": ["full_name", "email"],
     "properties": {"full_name": {"type": "string"}, "email": {"type": "string", "format": "email"}},

@@ -13,12 +13,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from leadstream_events.text import multi_line, single_line
 
 MAX_VEHICLES = 5
 MAX_METADATA = 50
+MAX_METADATA_KEY = 64
+MAX_METADATA_TEXT = 10_000
 
 Scalar = str | int | float | bool | None
 
@@ -119,22 +121,33 @@ def _metadata(value: dict[str, Scalar]) -> dict[str, Scalar]:
     if len(value) > MAX_METADATA:
         raise ValueError(f"has more than {MAX_METADATA} entries")
     for key, item in value.items():
-        if not 0 < len(key) <= 64 or single_line(key) != key:
-            raise ValueError("has a key that is empty, longer than 64 characters or not plain text")
-        if isinstance(item, str) and len(item) > 10_000:
-            raise ValueError("has a value longer than 10000 characters")
+        if not 0 < len(key) <= MAX_METADATA_KEY or single_line(key) != key:
+            raise ValueError(f"has a key that is empty, longer than {MAX_METADATA_KEY} characters or not plain text")
+        if isinstance(item, str) and len(item) > MAX_METADATA_TEXT:
+            raise ValueError(f"has a value longer than {MAX_METADATA_TEXT} characters")
         if isinstance(item, int) and abs(item) > 2**53:
             raise ValueError("has a number beyond 2**53, which JSON readers round")
     return {key: multi_line(item) if isinstance(item, str) else item for key, item in value.items()}
 
 
-Address = Annotated[str, StringConstraints(max_length=320), AfterValidator(normal_address)]
+Address = Annotated[str, StringConstraints(max_length=254), AfterValidator(normal_address)]
 Label = Annotated[str, StringConstraints(max_length=64), AfterValidator(single_line), AfterValidator(_not_empty)]
 Name = Annotated[str, StringConstraints(max_length=200), AfterValidator(single_line), AfterValidator(_not_empty)]
 State = Annotated[str, StringConstraints(max_length=16), AfterValidator(_state)]
 Instant = Annotated[datetime, BeforeValidator(_iso_time), AfterValidator(_aware)]
 BirthDate = Annotated[date, Field(ge=date(1900, 1, 1), le=date(2100, 1, 1)), BeforeValidator(_iso_date)]
-Metadata = Annotated[dict[str, Scalar], AfterValidator(_metadata)]
+# `_metadata` in JSON Schema's words, for the OpenAPI document.
+_METADATA_SCHEMA = {
+    "type": "object",
+    "description": "Whole numbers up to 2**53",
+    "maxProperties": MAX_METADATA,
+    "propertyNames": {"minLength": 1, "maxLength": MAX_METADATA_KEY},
+    "additionalProperties": {
+        "type": ["string", "integer", "number", "boolean", "null"],
+        "maxLength": MAX_METADATA_TEXT,
+    },
+}
+Metadata = Annotated[dict[str, Scalar], AfterValidator(_metadata), WithJsonSchema(_METADATA_SCHEMA)]
 
 
 class _Strict(BaseModel):
