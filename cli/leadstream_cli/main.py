@@ -40,6 +40,7 @@ _SECTIONS: dict[str, dict[str, str]] = {
         "tail": "tail",
         "show": "show",
         "dead": "dead",
+        "spool": "spool",
     },
 }
 _MODULES = {name: module for commands in _SECTIONS.values() for name, module in commands.items()}

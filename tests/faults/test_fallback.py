@@ -70,7 +70,7 @@ async def test_two_api_processes_on_one_spool_send_and_merge_each_lead_once(tmp_
             house.start_server()
             await asyncio.to_thread(house.processes["api"].start)
             await eventually(lambda: outage.merged(house), "the spool to be merged")
-        await house.settled(leads)
+            await house.settled(leads)
             report = await house.verify(leads)
     assert (report.lost, report.doubled, report.strangers, report.differences) == ([], [], [], [])
 
