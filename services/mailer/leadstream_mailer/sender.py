@@ -19,6 +19,7 @@ from structlog.stdlib import get_logger
 from leadstream_events import scripts
 from leadstream_events.directory import Directory, Snapshot
 from leadstream_events.effects import Argument, Settlement
+from leadstream_events.errors import RedisCause
 from leadstream_events.redis_client import Client, classify
 from leadstream_events.runtime.consumer import Consumer
 from leadstream_events.runtime.delivery import Delivery, give_up
@@ -84,6 +85,7 @@ class Sender:
         self._active: dict[asyncio.Task[object], str] = {}
         self._changed = asyncio.Event()
         self._draining = False
+        self._trouble: RedisCause | None = None
         self._dispatcher: asyncio.Task[None] | None = None
 
     def room(self) -> int:
@@ -156,15 +158,27 @@ class Sender:
             ready, waiting, pause_s = await self._ask_limits(batch)
             await self._ask_ledger(ready)
         except Exception as error:
-            if classify(error) is None:
+            refusal = classify(error)
+            if refusal is None:
                 raise
+            self._note_trouble(refusal.cause)
             # Whatever the ledger has begun is begun again as the same attempt.
             busy = set(self._active.values())
             self._queue.extendleft(item for item in reversed(batch) if item.delivery.entry_id not in busy)
             return _REDIS_PAUSE_S
+        self._note_trouble(None)
         self._queue.extendleft(reversed(waiting))
         metrics.WAITING.set(len(self._queue))
         return pause_s
+
+    def _note_trouble(self, cause: RedisCause | None) -> None:
+        """Says it once: a full Redis lets the loop read on and stops only what is written before a mail is sent."""
+        if cause is not self._trouble:
+            if cause is None:
+                logger.info("redis takes work again; mails go out")
+            else:
+                logger.warning("redis cannot take work; mails wait", cause=cause.value)
+        self._trouble = cause
 
     async def _ask_limits(self, batch: Sequence[Attempt]) -> tuple[list[Ready], list[Attempt], float | None]:
         """Sorts mails into those that may be begun and those that wait; a domain's limit parks its mails."""
