@@ -23,10 +23,14 @@ LEADS = 8
 pytestmark = pytest.mark.slow
 
 
+def _house(folder: Path) -> House:
+    return House(folder, LEADSTREAM_LEASE="2s", LEADSTREAM_RETRY_DELAYS="500ms", LEADSTREAM_RETRIES="50")
+
+
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """One house for every trouble; each test adds leads of its own."""
-    with House(tmp_path_factory.mktemp("house"), LEADSTREAM_LEASE="2s") as made:
+    with _house(tmp_path_factory.mktemp("house")) as made:
         made.start()
         yield made
 
@@ -93,12 +97,16 @@ async def test_a_read_only_redis_stops_the_work_and_nothing_else(house: House, s
 
 
 async def test_a_full_redis_is_waited_for(house: House, server: redis.Redis) -> None:
+    """Mails come up for their retry while Redis takes no write, and leads go to the spool."""
+    house.inbox.post("/script", {"faults": [{"phase": "rcpt", "code": 450, "text": "4.2.0 later", "times": None}]})
     trouble = Trouble(house)
     await trouble.prepare()
     server.config_set("maxmemory", "1")
     posting = asyncio.create_task(trouble.post())
-    await trouble.told("out_of_memory", "api")
+    await trouble.told("out_of_memory", "api", "mailer")
+    house.inbox.post("/script", {"faults": []})
     server.config_set("maxmemory", "0")
+    await trouble.told("redis takes work again", "mailer")
     await posting
     await trouble.over()
 
@@ -114,7 +122,7 @@ async def test_flushed_scripts_are_loaded_again(house: House, server: redis.Redi
 
 async def test_a_replica_that_takes_over_has_everything_and_the_services_find_it(tmp_path: Path) -> None:
     """The replica is promoted and takes the address over, as behind a virtual IP or a service name."""
-    with House(tmp_path / "house", LEADSTREAM_LEASE="2s") as house:
+    with _house(tmp_path / "house") as house:
         house.start()
         trouble = Trouble(house)
         await trouble.prepare()
@@ -145,7 +153,7 @@ def _follows(replica: redis.Redis) -> bool:
 
 async def test_an_emptied_redis_starts_anew(tmp_path: Path) -> None:
     """Subscribers are gone with everything else: a lead goes to those that were added since, and to nobody before."""
-    with House(tmp_path, LEADSTREAM_LEASE="2s") as house:
+    with _house(tmp_path) as house:
         house.start()
         trouble = Trouble(house)
         await trouble.prepare()

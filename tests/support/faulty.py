@@ -129,7 +129,7 @@ def _committed(group: str) -> Callable[[Boundary], None]:
     def install(at: Boundary) -> None:
         def hit(committer: Any, args: tuple[Any, ...], _: Any) -> None:
             if committer._group.startswith(group):
-                at.passed(len(args[0]))
+                at.passed(sum(len(settlement.entry_ids) for settlement in args[0]))
 
         _after(Committer, "_commit", hit)
 
