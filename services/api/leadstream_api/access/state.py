@@ -41,7 +41,7 @@ def open_access(settings: Settings) -> Access:
         keys=KeyFile(path) if path else None,
         signer=Signer(load_secret(settings.data_dir) if path else b""),
         ended=EndedSessions(settings.data_dir),
-        limiter=Limiter(),
+        limiter=Limiter(settings.append_deadline),
         own_origin=own,
         secure=bool(own and own.startswith("https:")),
     )

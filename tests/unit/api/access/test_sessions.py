@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leadstream_api.access.sessions import LIFETIME_S, EndedSessions, Signer, load_secret, new_session
+from leadstream_api.access.sessions import LIFETIME_S, EndedSessions, Session, Signer, load_secret, new_session
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SIGNER = Signer(b"s" * 32)
-SESSION = new_session("0123456789abcdef", NOW)
+SESSION = Session("0123456789abcdef", int(NOW.timestamp()) + LIFETIME_S, "ab" * 16)
 COOKIE = SIGNER.cookie(SESSION)
 
 
