@@ -163,6 +163,19 @@ async def test_reading_every_lead_again_asks_for_no_mail_and_reserves_nothing(
     assert (await raw.xlen(EMAILS), (await SubscriberStore(raw).usage([who.id]))[who.id]) == before
 
 
+async def test_reading_every_lead_again_reaches_nobody_who_subscribed_since(settings: Settings, raw: Client) -> None:
+    await add(raw, "early")
+    async with fanout(settings):
+        await add_lead(raw)
+        await caught_up(raw)
+    before = await recipients(raw)
+    await add(raw, "late")
+    await raw.xgroup_setid(LEADS, keys.FANOUT, "0")
+    async with fanout(settings):
+        await caught_up(raw)
+        assert await recipients(raw) == before
+
+
 async def test_a_lead_delivered_again_after_its_reservation_reserves_the_same_one(
     settings: Settings, raw: Client
 ) -> None:

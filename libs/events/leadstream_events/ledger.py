@@ -11,6 +11,9 @@ from enum import StrEnum
 
 from leadstream_events.effects import Fence
 
+# The field of a ledger that says that fan-out has been through, beside the append's field `lead` and the rows.
+FANOUT_FIELD = "fanout"
+
 
 class State(StrEnum):
     """How far a mail has come. `sent`, `failed`, `skipped` and `held` are final."""

@@ -179,7 +179,8 @@ class Settings(BaseSettings):
 
 
 def mask_url(url: str) -> str:
-    """Returns the URL with its password replaced by `***`."""
+    """Returns the URL with its password replaced by `***`, also one in the query (`?password=`)."""
+    url = re.sub(r"(?i)([?&](?:password|token)=)[^&#]*", r"\1***", url)
     parts = urlsplit(url)
     if parts.password is None:
         return url

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 
 from leadstream_events import keys
 from leadstream_events.directory import Directory, Snapshot
-from leadstream_events.effects import Effect, Settlement, together
+from leadstream_events.effects import Effect, Settlement, once, together
+from leadstream_events.ledger import FANOUT_FIELD
 from leadstream_events.recipients import Candidate, candidates
 from leadstream_events.redis_client import Client
 from leadstream_events.reservations import Reservation, Settled, member, reserve, settle
@@ -59,18 +60,23 @@ class Fanout:
         return candidates(event.subject, event.data.lead, snapshot.subscribers.values(), welcome=self._welcome)
 
     async def _unrequested(self, due: Sequence[_Due]) -> list[_Due]:
-        """Leaves out mails with a ledger row: their reservation is settled, perhaps, and would never be again."""
+        """Leaves out mails that were requested before, and whole leads that fan-out has been through.
+
+        A lead read again after a `seek` reaches nobody who subscribed since. A mail with a row (one sent while Redis
+        was away) must not be reserved again: its reservation is settled, perhaps, and would never be again.
+        """
         async with self._client.pipeline(transaction=False) as pipe:
             asked = [(delivery, mails) for delivery, mails in due if mails and delivery.event]
             for delivery, mails in asked:
                 subject = delivery.event.subject if delivery.event else ""
-                pipe.hmget(keys.ledger(delivery.partition, subject), [mail.email_id for mail in mails])
+                fields = [FANOUT_FIELD, *(mail.email_id for mail in mails)]
+                pipe.hmget(keys.ledger(delivery.partition, subject), fields)
             rows = await pipe.execute() if asked else []
         known = {
             mail.email_id
-            for (_, mails), found in zip(asked, rows, strict=True)
+            for (_, mails), (been_through, *found) in zip(asked, rows, strict=True)
             for mail, row in zip(mails, found, strict=True)
-            if row is not None
+            if been_through is not None or row is not None
         }
         return [(delivery, [mail for mail in mails if mail.email_id not in known]) for delivery, mails in due]
 
@@ -85,14 +91,16 @@ class Fanout:
 
 def _requests(delivery: Delivery, mails: Sequence[Candidate], refused: set[str], now: datetime) -> tuple[Effect, ...]:
     event = delivery.event
-    if event is None:
+    if event is None or not isinstance(event.data, LeadReceived):
         return ()
-    return tuple(
+    requests = [
         effect
         for mail in mails
         if mail.email_id not in refused
         for effect in request(mail, event, delivery.entry_id, delivery.partition, now)
-    )
+    ]
+    ledger = keys.ledger(delivery.partition, event.subject)
+    return once(ledger, FANOUT_FIELD, delivery.entry_id, requests)
 
 
 class Quota:

@@ -35,16 +35,19 @@ from leadstream_mailer.verdict import Attempt, Rules
 logger = get_logger("leadstream.mailer")
 
 _STEP_ASIDE_S = 0.5
+_CRUMBS = 4
 _REDIS_PAUSE_S = 0.5
+# Delivered too often without ever finishing: the mail fails like any other, so that its purchased lead is given back.
+POISON = "poison"
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A mail that may be begun: with a token, or to be skipped for a reason."""
+    """A mail that may be begun: with a token, or to be ended for a reason."""
 
     attempt: Attempt
     token: Token
-    skip: str | None = None
+    end: str | None = None
 
 
 def why_skip(attempt: Attempt, snapshot: Snapshot, now: datetime) -> str | None:
@@ -77,10 +80,12 @@ class Sender:
         concurrency: int,
         unsettled: Unsettled,
         partition: int,
+        max_deliveries: int,
     ) -> None:
         self._client, self._owner, self._lease_s, self._rules = client, owner, lease_s, rules
         self._directory, self._limiter, self._attempter = directory, limiter, attempter
         self._concurrency, self._unsettled, self._partition = concurrency, unsettled, partition
+        self._max_deliveries = max_deliveries
         self._queue: deque[Attempt] = deque()
         self._active: dict[asyncio.Task[object], str] = {}
         self._changed = asyncio.Event()
@@ -89,8 +94,10 @@ class Sender:
         self._dispatcher: asyncio.Task[None] | None = None
 
     def room(self) -> int:
-        """Reads no more than it can soon send."""
-        return max(0, 2 * self._concurrency - len(self._queue) - len(self._active))
+        """Reads no more than it can soon send, and not in crumbs: one read costs much the same for few or many."""
+        capacity = 2 * self._concurrency
+        room = capacity - len(self._queue) - len(self._active)
+        return room if room * _CRUMBS >= capacity else 0
 
     async def wait_for_room(self) -> None:
         """Returns when a mail has left; a bug in the dispatcher comes out here."""
@@ -131,6 +138,8 @@ class Sender:
         while not self._draining:
             self._changed.clear()
             free = self._concurrency - len(self._active)
+            if free * _CRUMBS < min(self._concurrency, len(self._queue)):
+                free = 0
             pause_s: float | None = self._attempter.breaker.pause_s(monotonic_s()) or None
             if self._queue and free > 0 and pause_s is None:
                 pause_s = await self._dispatch_some(min(free, len(self._queue)))
@@ -184,7 +193,7 @@ class Sender:
         """Sorts mails into those that may be begun and those that wait; a domain's limit parks its mails."""
         self._snapshot = snapshot = await self._directory.refresh()
         now, asked_s = datetime.now(UTC), monotonic_s()
-        reasons = {attempt.request.email_id: why_skip(attempt, snapshot, now) for attempt in batch}
+        reasons = {attempt.request.email_id: self._why_end(attempt, snapshot, now) for attempt in batch}
         due = [attempt for attempt in batch if not reasons[attempt.request.email_id]]
         ready = [Ready(attempt, FREE, reason) for attempt in batch if (reason := reasons[attempt.request.email_id])]
         waiting, pauses = [], []
@@ -200,6 +209,10 @@ class Sender:
                 pauses.append(answer.seconds)
         return ready, waiting, min(pauses, default=None)
 
+    def _why_end(self, attempt: Attempt, snapshot: Snapshot, now: datetime) -> str | None:
+        poison = attempt.delivery.deliveries > self._max_deliveries
+        return POISON if poison else why_skip(attempt, snapshot, now)
+
     async def _ask_ledger(self, ready: Sequence[Ready]) -> None:
         """Writes attempts down and starts them; whatever may not be sent is settled at once."""
         if not ready:
@@ -214,17 +227,19 @@ class Sender:
         for item, (answer, number, unknowns, _) in zip(ready, replies, strict=True):
             asked = item.attempt
             attempt = Attempt(asked.delivery, asked.event, asked.request, self._owner, number, unknowns)
-            if answer == b"go" and item.skip is None:
+            if answer == b"go" and item.end is None:
                 self._spawn(attempt.delivery, self._send(attempt, item.token))
             else:
                 unused.append(item.token)
-                self._spawn(attempt.delivery, self._settle(self._not_sent(answer, attempt, item.skip)))
+                self._spawn(attempt.delivery, self._settle(self._not_sent(answer, attempt, item.end)))
         await self._limiter.give_back(unused)
 
-    def _not_sent(self, answer: bytes, attempt: Attempt, skip: str | None) -> Settlement:
+    def _not_sent(self, answer: bytes, attempt: Attempt, end: str | None) -> Settlement:
         now = datetime.now(UTC)
+        if answer == b"go" and end == POISON:
+            return verdict.failed(attempt, POISON, None, now, attempt.fence)
         if answer == b"go":
-            return verdict.skipped(attempt, skip or "", now)
+            return verdict.skipped(attempt, end or "", now)
         if answer == b"unknown":
             metrics.UNKNOWN.inc()
             return verdict.cut_off(attempt, self._rules, now)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 from structlog.stdlib import get_logger
 
@@ -79,30 +81,42 @@ async def settle_what_was_left(settings: Settings, name: str) -> None:
 
 async def build(stack: AsyncExitStack, settings: Settings, pool: SmtpPool, builder: MailBuilder) -> list[Consumer]:
     """Wires one consumer per partition."""
-    name, policy = boot_name("mailer"), policy_of(settings)
+    name = boot_name("mailer")
+    # The sender itself gives up poison: a mail that fails has a row, an outcome and a purchased lead to give back.
+    policy = replace(policy_of(settings), max_deliveries=sys.maxsize)
     limited = settings.rate_limit is not None or bool(settings.rate_limit_domains.by_domain)
     unsettled = await stack.enter_async_context(Unsettled(settings.data_dir, name))
     await settle_what_was_left(settings, name)
     consumers = []
     for partition in range(settings.partitions):
         writers: list[PipelinedWriter] = []
+        directories: list[Directory] = []
 
         def make_sender(
-            client: Client, writers: list[PipelinedWriter] = writers, partition: int = partition
+            client: Client,
+            writers: list[PipelinedWriter] = writers,
+            directories: list[Directory] = directories,
+            partition: int = partition,
         ) -> Handler:
             writers.append(PipelinedWriter(client))
+            directories.append(Directory(client))
             return Sender(
                 client,
                 owner=name,
                 lease_s=settings.lease,
                 rules=rules_of(settings),
-                directory=Directory(client),
+                directory=directories[0],
                 limiter=Limiter(client, settings.rate_limit, settings.rate_limit_domains),
                 attempter=Attempter(name, rules_of(settings), Contents(client, builder), pool, writers[0]),
-                concurrency=settings.smtp_connections * (1 if limited else 2),
+                concurrency=settings.smtp_connections * (1 if limited else 4),
                 unsettled=unsettled,
                 partition=partition,
+                max_deliveries=settings.max_deliveries,
             )
+
+        async def look_again(directories: list[Directory] = directories) -> None:
+            for directory in directories:  # a group that had to be created again: Redis may have lost data
+                directory.forget()
 
         made = consumer(
             settings,
@@ -113,6 +127,7 @@ async def build(stack: AsyncExitStack, settings: Settings, pool: SmtpPool, build
             name=name,
             make_handler=make_sender,
             stuck=unsettled.stuck,
+            on_group_created=look_again,
         )
         consumers.append(await stack.enter_async_context(made))
         await stack.enter_async_context(writers[0])

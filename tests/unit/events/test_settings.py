@@ -84,3 +84,7 @@ def test_delays_repeat_their_last_one() -> None:
     settings = load_settings(retries=5, retry_delays="1s,2s")
     assert settings.max_attempts == 6
     assert [settings.retry_delay_s(attempt) for attempt in (1, 2, 3, 9)] == [1.0, 2.0, 2.0, 2.0]
+
+
+def test_a_password_in_the_query_of_a_url_is_masked_too() -> None:
+    assert mask_url("unix:///run/redis.sock?password=secret&db=1") == "unix:///run/redis.sock?password=***&db=1"

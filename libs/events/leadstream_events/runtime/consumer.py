@@ -199,7 +199,10 @@ class Consumer:
         if now - self._retired_s >= self._policy.lease_s:
             await self._source.retire_dead_consumers()
             self._retired_s = now
-        claimed = await self._source.claim_orphans(max(0, self._handler.room()), self._in_flight)
+        room = max(0, self._handler.room())
+        claimed = await self._source.claim_orphans(room, self._in_flight)
+        if room and len(claimed.orphans) >= room:
+            self._maintained_s = 0.0  # there may be more: no need to wait for the next turn
         for delivery in claimed.poison:
             cause = delivery.problem.cause if delivery.problem else "poison"
             await self._dead_letter(delivery, cause, "delivered too often without ever finishing")
