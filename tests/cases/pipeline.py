@@ -78,15 +78,15 @@ class Pipeline:
         await eventually(self._settled, "every lead and mail to be finished", within_s)
 
     async def _settled(self) -> bool:
-        for name, group in ((keys.LEADS, keys.FANOUT), (keys.EMAILS, keys.MAILER)):
-            stream = keys.stream(0, name)
-            if not await self.client.exists(stream):
-                return False
-            last = (await self.client.xinfo_stream(stream))["last-generated-id"]
-            found = {item["name"]: item for item in await self.client.xinfo_groups(stream)}.get(group.encode())
-            if found is None or found["pending"] or found["last-delivered-id"] != last:
-                return False
-        return True
+        groups = ((keys.LEADS, keys.FANOUT), (keys.EMAILS, keys.MAILER), (keys.OUTCOMES, keys.QUOTA))
+        return all([await self._has_finished(keys.stream(0, name), group) for name, group in groups])
+
+    async def _has_finished(self, stream: str, group: str) -> bool:
+        if not await self.client.exists(stream):
+            return False
+        last = (await self.client.xinfo_stream(stream))["last-generated-id"]
+        found = {item["name"]: item for item in await self.client.xinfo_groups(stream)}.get(group.encode())
+        return bool(found and not found["pending"] and found["last-delivered-id"] == last)
 
     async def seek(self, stream: str, group: str, position: str = "0") -> None:
         """Sets a group back: it is handed everything after `position` once more."""
