@@ -54,11 +54,16 @@ class Fallback:
     """Takes leads that Redis does not take. Made by `open_fallback`."""
 
     def __init__(
-        self, spool: Spool, presence: Presence, metrics: FallbackMetrics, worker: Worker, keeper: SnapshotKeeper
+        self,
+        spool: Spool,
+        presence: Presence,
+        metrics: FallbackMetrics,
+        worker: Worker,
+        keeper: SnapshotKeeper,
+        sends: str | None = None,
     ) -> None:
         self._spool, self._metrics, self._worker, self._keeper = spool, metrics, worker, keeper
-        self.presence = presence
-        self.sends: str | None = None
+        self.presence, self.sends = presence, sends
         self._answered: OrderedDict[str, str] = OrderedDict()
 
     async def waits(self, lead_id: str, fingerprint: str) -> bool:
@@ -158,6 +163,31 @@ def rules_of(settings: Settings) -> Rules:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Sender:
+    pool: SmtpPool | None = None
+    postman: Postman | None = None
+    refusal: str | None = None
+
+
+def _sender_of(settings: Settings, spool: Spool, presence: Presence, metrics: FallbackMetrics) -> _Sender:
+    """What sends; with wrong settings leads can still be kept, so they are no reason not to start."""
+    try:
+        pool = make_pool(settings)
+        builder = MailBuilder(Templates.load(settings.templates_dir), settings.mail_from, settings.public_url)
+    except ConfigurationError as error:
+        _log.error("no mails can be sent while redis is away", reason=str(error))
+        return _Sender(refusal=str(error))
+    rules = rules_of(settings)
+    return _Sender(pool, Postman(spool, pool, builder, rules, lambda: presence.away, metrics.attempted))
+
+
+async def _drop_idle(*clients: Client) -> None:
+    for item in clients:
+        if (connections := getattr(item, "connection_pool", None)) is not None:
+            await connections.disconnect(inuse_connections=False)
+
+
 @asynccontextmanager
 async def open_fallback(
     settings: Settings,
@@ -175,36 +205,24 @@ async def open_fallback(
 
     async def returned() -> None:
         keeper.forget()
-        for item in (client, appending):
-            if (connections := getattr(item, "connection_pool", None)) is not None:
-                await connections.disconnect(inuse_connections=False)
+        await _drop_idle(client, appending)
 
-    presence, rules = Presence(settings, returned), rules_of(settings)
-    pool: SmtpPool | None = None
-    postman: Postman | None = None
-    sends: str | None = None
-    try:
-        pool = make_pool(settings)
-        builder = MailBuilder(Templates.load(settings.templates_dir), settings.mail_from, settings.public_url)
-        postman = Postman(spool, pool, builder, rules, lambda: presence.away, metrics.attempted)
-    except ConfigurationError as error:  # leads can still be kept
-        sends = str(error)
-        _log.error("no mails can be sent while redis is away", reason=sends)
+    presence = Presence(settings, returned)
+    sender = _sender_of(settings, spool, presence, metrics)
     worker = Worker(
         spool,
         WorkLock(settings.data_dir / LOCK_FILE),
         presence,
         keeper,
         Merger(client, log, writer, spool, limiter),
-        postman,
+        sender.postman,
         limiter,
-        rules,
+        rules_of(settings),
         welcome=settings.welcome,
         concurrency=settings.smtp_connections,
         on_merged=metrics.merged,
     )
-    fallback = Fallback(spool, presence, metrics, worker, keeper)
-    fallback.sends = sends
+    fallback = Fallback(spool, presence, metrics, worker, keeper, sends=sender.refusal)
     spool.database.start()
     working = asyncio.create_task(worker.work(), name="spool-worker")
     try:
@@ -213,6 +231,6 @@ async def open_fallback(
         await end(working)
         await worker.stop(_LAST_SENDS_S)
         await presence.stop()
-        if pool is not None:
-            await pool.close()
+        if sender.pool is not None:
+            await sender.pool.close()
         await spool.database.close()

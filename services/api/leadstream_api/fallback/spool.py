@@ -169,10 +169,7 @@ class Spool:
                 (*_TO_SEND, now_ms(), limit + len(busy)),
             )
             mails = [read_mail(row) for row in rows if row["email_id"] not in busy][:limit]
-            leads = {
-                mail.lead_id: read_lead(db.execute("SELECT * FROM leads WHERE lead_id = ?", (mail.lead_id,)).fetchone())
-                for mail in mails
-            }
+            leads = {mail.lead_id: _lead_of(db, mail.lead_id) for mail in mails}
             later = db.execute(
                 f"SELECT MIN(at_ms) FROM mails WHERE state IN ({marks}) AND at_ms > ?",  # noqa: S608
                 (*_TO_SEND, now_ms()),
@@ -194,11 +191,12 @@ class Spool:
 
         await self.database.run(operation)
 
-    async def cut_off(self) -> list[SpooledMail]:
-        """Mails that a process that is gone was sending."""
+    async def cut_off(self) -> list[tuple[SpooledLead, SpooledMail]]:
+        """Mails that a process that is gone was sending, with their leads."""
 
-        def operation(db: sqlite3.Connection) -> list[SpooledMail]:
-            return [read_mail(row) for row in db.execute("SELECT * FROM mails WHERE state = ?", (State.SENDING.value,))]
+        def operation(db: sqlite3.Connection) -> list[tuple[SpooledLead, SpooledMail]]:
+            rows = db.execute("SELECT * FROM mails WHERE state = ?", (State.SENDING.value,)).fetchall()
+            return [(_lead_of(db, row["lead_id"]), read_mail(row)) for row in rows]
 
         return await self.database.run(operation)
 
@@ -235,6 +233,10 @@ class Spool:
             await self.set_fact("format", str(FORMAT))
         elif int(found) > FORMAT:
             raise SpoolUnavailable("newer_format", f"the spool has format {found}, this code reads up to {FORMAT}")
+
+
+def _lead_of(db: sqlite3.Connection, lead_id: str) -> SpooledLead:
+    return read_lead(db.execute("SELECT * FROM leads WHERE lead_id = ?", (lead_id,)).fetchone())
 
 
 def _work_of(db: sqlite3.Connection, lead: SpooledLead) -> Work:

@@ -143,9 +143,8 @@ class Worker:
         await self._spool.check_format()
         await self._keeper.load()
         now, loop = datetime.now(UTC), asyncio.get_running_loop()
-        leads = {work.lead.lead_id: work.lead for work in await self._spool.work(1_000_000, ())}
-        for mail in await self._spool.cut_off():
-            row, outcomes = verdict.recovered(leads[mail.lead_id], mail, self._rules, now)
+        for lead, mail in await self._spool.cut_off():
+            row, outcomes = verdict.recovered(lead, mail, self._rules, now)
             await self._spool.write(row, outcomes)
         starts = await self._spool.starts(0)
         wall_ms = verdict.milliseconds(now)
