@@ -14,15 +14,7 @@ from leadstream_api.problems import MEDIA_TYPE
 
 Json = dict[str, Any]
 
-SCOPES: dict[str, Scope] = {
-    "submitLead": Scope.INGEST,
-    "submitBatch": Scope.INGEST,
-    "addSubscriber": Scope.ADMIN,
-    "changeSubscriber": Scope.ADMIN,
-    "removeSubscriber": Scope.ADMIN,
-    "suppress": Scope.ADMIN,
-    "release": Scope.ADMIN,
-}
+INGEST = frozenset(("submitLead", "submitBatch"))
 OPEN = frozenset(("getLive", "getReady", "getSchema", "getSchemaFile"))
 NOTE = (
     "With API keys every call but health and this document needs one; `admin` holds all scopes, `read:pii` holds "
@@ -57,21 +49,25 @@ _REFUSALS: dict[str, tuple[str, Json]] = {
 }
 
 
-def scope_of(operation_id: str) -> Scope | None:
+def scope_of(operation_id: str, method: str) -> Scope | None:
     """The scope that an operation needs; None when it is open."""
-    return None if operation_id in OPEN else SCOPES.get(operation_id, Scope.READ)
+    if operation_id in OPEN:
+        return None
+    if operation_id in INGEST:
+        return Scope.INGEST
+    return Scope.READ if method.upper() == "GET" else Scope.ADMIN
 
 
 def with_access(paths: Json, *, keys: bool) -> Json:
     """Returns the paths with scopes and refusals; `security` is said only where keys are asked for."""
     return {
-        path: {method: _with_access(operation, keys) for method, operation in item.items()}
+        path: {method: _with_access(operation, method, keys) for method, operation in item.items()}
         for path, item in paths.items()
     }
 
 
-def _with_access(operation: Json, keys: bool) -> Json:
-    scope = scope_of(operation["operationId"])
+def _with_access(operation: Json, method: str, keys: bool) -> Json:
+    scope = scope_of(operation["operationId"], method)
     if scope is None:
         return operation
     problem = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
