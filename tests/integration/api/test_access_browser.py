@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from leadstream_api.access.headers import CSP
+from leadstream_api.routing import Incoming
 from leadstream_events.settings import Settings
 from leadstream_events.subscribers import utc_now
 from tests.integration.api.access_rig import SITE, Keys, bearer, guarded, log_in, problem
@@ -109,6 +110,27 @@ async def test_a_session_ends_with_its_key(api: httpx.AsyncClient, keys: Keys, c
     assert (await api.get("/stats")).status_code == 200
     keys.change(secret, **change)
     assert (await api.get("/stats")).status_code == 401
+
+
+async def test_an_answer_without_an_end_can_ask_whether_the_session_still_is(settings: Settings, keys: Keys) -> None:
+    from litestar import get
+
+    from leadstream_api.access import Scope, require, still_may
+    from leadstream_api.app import create_app
+
+    secret = keys.add("ops", "read")
+
+    @get("/watch", guards=[require(Scope.READ)])
+    async def watch(request: Incoming) -> list[bool]:
+        before = still_may(request, Scope.READ)
+        keys.change(secret, revoked=utc_now())
+        return [before, still_may(request, Scope.READ)]
+
+    app = create_app(keys.settings(settings))
+    app.register(watch)
+    transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        assert (await client.get("/watch", headers=bearer(secret))).json() == [True, False]
 
 
 async def test_a_session_has_the_scopes_that_its_key_has_now(

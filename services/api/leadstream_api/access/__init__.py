@@ -7,7 +7,7 @@ into their forms.
 
 from __future__ import annotations
 
-from leadstream_api.access.guards import csrf_token, current, open_to_all, require
+from leadstream_api.access.guards import csrf_token, current, open_to_all, require, still_may
 from leadstream_api.access.scopes import Principal, Scope, Via
 
-__all__ = ["Principal", "Scope", "Via", "csrf_token", "current", "open_to_all", "require"]
+__all__ = ["Principal", "Scope", "Via", "csrf_token", "current", "open_to_all", "require", "still_may"]

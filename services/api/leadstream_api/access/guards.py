@@ -89,6 +89,11 @@ def current(connection: Connection) -> Principal:
     return caller_of(connection).principal
 
 
+def still_may(connection: Connection, scope: Scope) -> bool:
+    """Asks again, for answers without an end: False once the key or the session is over, or lost the scope."""
+    return _whoever(access_of(connection), connection.scope).principal.may(scope)
+
+
 def csrf_token(connection: Connection) -> str:
     """What forms put into `csrf_token` and scripts into `X-CSRF-Token`; "" where there is no session to protect."""
     session = caller_of(connection).session
