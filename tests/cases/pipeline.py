@@ -99,11 +99,18 @@ class Pipeline:
 
 @asynccontextmanager
 async def pipeline(
-    settings: Settings, script: Script | None = None, *, mailers: int = 1, smtp_url: str = "", **url: str
+    settings: Settings,
+    script: Script | None = None,
+    *,
+    mailers: int = 1,
+    smtp_url: str = "",
+    api_redis_url: str = "",
+    **url: str,
 ) -> AsyncIterator[Pipeline]:
     """Runs everything until the block ends.
 
-    `url` are arguments of `SmtpServer.url`; `{port}` in `smtp_url` is the port of the SMTP server.
+    `url` are arguments of `SmtpServer.url`; `{port}` in `smtp_url` is the port of the SMTP server. `api_redis_url` is
+    the way by which the API alone reaches Redis.
     """
     async with AsyncExitStack() as stack:
         smtp = await stack.enter_async_context(SmtpServer(script))
@@ -111,7 +118,9 @@ async def pipeline(
         settings = settings.model_copy(update={"smtp_url": SecretStr(where)})
         client = connect(settings.redis_url, timeout_s=5.0)
         stack.push_async_callback(client.aclose)
-        api = await stack.enter_async_context(api_client(settings))
+        api = await stack.enter_async_context(
+            api_client(settings.model_copy(update={"redis_url": api_redis_url or settings.redis_url}))
+        )
         await _run_consumers(stack, settings, mailers)
         yield Pipeline(settings, api, smtp, client)
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import html
+import json
 import re
+import socket
 
 import pytest
+from redis.asyncio import Redis
 
 from leadstream_events.schemas.events import EmailSkipped, Kind
 from leadstream_events.settings import Settings
 from tests.cases.pipeline import assert_ordinary, pipeline, subject
+from tests.integration.api.conftest import api_client
 from tests.unit.mailer.mails import mailbox, parts
 
 FORGED = "A =?UTF-8?Q?=0A?=Bcc: x@example.test"
@@ -215,3 +219,41 @@ async def test_an_address_at_the_limit_of_254_is_mailed(settings: Settings) -> N
         await house.settled()
         assert [mail.recipients for mail in house.smtp.mails] == [(address,)]
         assert_ordinary(house.smtp.mails[0])
+
+
+async def test_numbers_at_the_edge_are_shown_as_strict_json(settings: Settings) -> None:
+    """Case 030: what is accepted is finite."""
+
+    def no_constant(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    body = b'{"full_name":"a","email":"a@example.com","metadata":{"low":-1,"tiny":1e-400,"high":1.7e308}}'
+    async with api_client(settings) as api:
+        answer = await api.post("/leads", content=body, headers={"content-type": "application/json"})
+        assert answer.status_code == 202
+        shown = json.loads((await api.get(answer.json()["location"])).text, parse_constant=no_constant)
+        assert shown["lead"]["metadata"] == {"low": -1, "tiny": 0.0, "high": 1.7e308}
+
+
+ENTITY = (
+    '<?xml version="1.0"?><!DOCTYPE adf [<!ENTITY x SYSTEM "file:///proc/sys/kernel/hostname">]><adf><prospect><vehicle>'
+    "<make>&x;</make></vehicle><customer><contact><email>a@example.com</email></contact></customer></prospect></adf>"
+)
+BROKEN_PROLOG = '<?ADF VERSION "1.0"?>\n<?XML VERSION "1.0"?>\n<adf><prospect></prospect></adf>'
+
+
+@pytest.mark.parametrize("document", [ENTITY, BROKEN_PROLOG], ids=["037", "038"])
+async def test_xml_is_refused_with_what_is_taken_instead_and_nothing_of_it_is_read(
+    settings: Settings, raw: Redis, document: str
+) -> None:
+    """Cases 037, 038: ADF is no input of leadstream."""
+    async with api_client(settings) as api:
+        for content_type in ("application/xml", "text/xml", "application/x-adf+xml", "text/plain"):
+            answer = await api.post("/leads", content=document, headers={"content-type": content_type})
+            assert (answer.status_code, answer.json()["type"]) == (415, "urn:leadstream:problem:unsupported-media-type")
+            assert "application/json" in answer.headers["accept-post"]
+        for content_type in ("application/json", "application/x-www-form-urlencoded"):
+            answer = await api.post("/leads", content=document, headers={"content-type": content_type})
+            assert answer.status_code in (400, 422)
+            assert socket.gethostname() not in answer.text
+    assert not await raw.keys("leadstream:{0}:*")

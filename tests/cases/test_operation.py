@@ -16,6 +16,8 @@ from leadstream_events.schemas.events import EmailDeferred, EmailSent, EmailSkip
 from leadstream_events.settings import Settings
 from tests.cases.pipeline import LEAD, Pipeline, pipeline
 from tests.integration.api.conftest import api_client
+from tests.support.redis_proxy import Fault as RedisFault
+from tests.support.redis_proxy import RedisProxy
 from tests.support.redis_server import ServerFactory
 from tests.support.smtp_server import Fault, Moment, Reply, Script
 from tests.support.waiting import eventually
@@ -80,6 +82,31 @@ async def test_a_server_that_cannot_write_is_named_by_readiness_and_the_spool_ta
             await eventually(merged, "the spool to be merged")
     finally:
         await client.aclose()
+
+
+@pytest.mark.parametrize("fault", [RedisFault.DROP_REPLY, RedisFault.CUT_REPLY])
+async def test_a_lead_that_was_stored_without_an_answer_is_mailed_once_by_whoever_is_first(
+    quick: Settings, fault: RedisFault
+) -> None:
+    """Case 111: the API falls back while a worker reads the stored entry."""
+    async with RedisProxy(quick.redis_url) as proxy, pipeline(quick, api_redis_url=proxy.url) as house:
+        await house.subscribers(3)
+        await house.lead()
+        await house.smtp.wait_for(3)
+        lost = proxy.on(fault, b"EVALSHA", b"second@example.com")
+        answer = await house.api.post("/leads", json=LEAD | {"email": "second@example.com"})
+        assert (answer.status_code, lost.struck) == (202, 1)
+        await house.smtp.wait_for(6)
+
+        async def merged() -> bool:
+            checks = (await house.api.get("/health/ready")).json()["checks"]
+            return bool(checks["redis"]["status"] == "ok" and not checks["spool"]["leads"])
+
+        await eventually(merged, "the spool to be merged")
+        await house.settled()
+        assert dict(house.smtp.recipients) == {f"s{number}@example.com": 2 for number in (1, 2, 3)}
+        assert set(house.smtp.message_ids.values()) == {1}
+        assert await house.client.xlen(keys.stream(0, keys.LEADS)) == 2
 
 
 async def test_a_delay_far_beyond_the_lease_leads_to_one_second_attempt_by_one_worker(quick: Settings) -> None:
