@@ -1,8 +1,7 @@
-"""One command per service, as containers and units run them. SIGTERM drains; the exit code is then 0."""
+"""One command per service, run as containers and units run it. SIGTERM drains; the exit code is then 0."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import rich_click as click
@@ -10,7 +9,7 @@ import rich_click as click
 from leadstream_cli.readiness import tell_supervisor
 
 if TYPE_CHECKING:
-    from leadstream_events.settings import Settings
+    from leadstream_events.runtime.process import Run
 
 
 def _given(**options: object) -> dict[str, object]:
@@ -18,24 +17,11 @@ def _given(**options: object) -> dict[str, object]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _serve(name: str, make: Callable[[Settings], Awaitable[None]]) -> None:
-    """Sets up logs and the loop, and runs the service to its end."""
-    import asyncio
-
-    import uvloop
-
-    from leadstream_events import logs
+def serve_until_stopped(name: str, run: Run) -> None:
+    from leadstream_events.runtime.process import serve
     from leadstream_events.settings import load_settings
 
-    settings = load_settings()
-    logs.setup(settings.log_format, name)
-    tell_supervisor()
-
-    async def run() -> None:
-        await make(settings)
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run())
+    serve(name, load_settings(), run, prepare=tell_supervisor)
 
 
 @click.command()
@@ -54,38 +40,15 @@ def api(host: str | None, port: int | None) -> None:
 def fanout() -> None:
     """Run the fan-out: one mail request per recipient of a lead."""
 
-    async def make(settings: Settings) -> None:
-        from leadstream_mailer.fanout import run
+    from leadstream_mailer.fanout import run
 
-        await run(settings)
-
-    _serve("fanout", make)
+    serve_until_stopped("fanout", run)
 
 
 @click.command()
 def mailer() -> None:
     """Run the mailer: sends what was requested, within the limit, and records every attempt."""
 
-    async def make(settings: Settings) -> None:
-        from leadstream_mailer.service import run
+    from leadstream_mailer.service import run
 
-        await run(settings)
-
-    _serve("mailer", make)
-
-
-@click.command()
-def projections() -> None:
-    """Run the projections: exact counters from events."""
-
-    async def make(settings: Settings) -> None:
-        import logging
-
-        from leadstream_projections.service import run
-
-        # Faust tells of every part that starts and stops; ours is the one line that says `ready`.
-        logging.getLogger("faust").setLevel(logging.WARNING)
-        logging.getLogger("mode").setLevel(logging.WARNING)
-        await run(settings)
-
-    _serve("projections", make)
+    serve_until_stopped("mailer", run)

@@ -20,6 +20,7 @@ import uvloop
 from leadstream_api.app import create_app
 from leadstream_events import logs
 from leadstream_events.errors import ConfigurationError
+from leadstream_events.notify import Notifier
 from leadstream_events.settings import Settings
 
 _GRACE_S = 5
@@ -30,16 +31,22 @@ _BACKLOG = 2048
 class Server(uvicorn.Server):
     """uvicorn's server, but a signal ends it with exit code 0: uvicorn raises the signal again at its end."""
 
-    def __init__(self, config: uvicorn.Config, ready: str) -> None:
+    def __init__(self, config: uvicorn.Config, ready: str, notifier: Notifier) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._ready, self._notifier = ready, notifier
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Starts, then says so on stderr."""
+        """Starts, then says so on stderr and to the supervisor."""
         await super().startup(sockets)
         if self.started:
             sys.stderr.write(f"api ready on {self._ready}\n")
             sys.stderr.flush()
+            self._notifier.ready()
+
+    async def main_loop(self) -> None:
+        """Serves until asked to end, and passes the word on."""
+        await super().main_loop()
+        self._notifier.stopping()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -97,9 +104,19 @@ def serve(settings: Settings, host: str | None = None, port: int | None = None) 
     bind_host = settings.api_host if host is None else host
     require_safe_bind(settings, bind_host)
     logs.setup(settings.log_format, "api")
+    notifier = Notifier.from_environment()
     sock = listen(bind_host, settings.api_port if port is None else port)
     shown = f"[{bind_host}]" if ":" in bind_host else bind_host
-    config = uvicorn.Config(
+    server = Server(_config(settings, notifier), f"http://{shown}:{sock.getsockname()[1]}", notifier)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(server.serve(sockets=[sock]))
+
+
+def _config(settings: Settings, notifier: Notifier) -> uvicorn.Config:
+    async def alive() -> None:
+        notifier.alive()
+
+    return uvicorn.Config(
         create_app(settings),
         http="httptools",
         ws="none",
@@ -112,7 +129,6 @@ def serve(settings: Settings, host: str | None = None, port: int | None = None) 
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_GRACE_S,
+        timeout_notify=max(0, int(notifier.every_s) - 1),  # uvicorn looks once a second whether more has passed
+        callback_notify=alive,
     )
-    server = Server(config, f"http://{shown}:{sock.getsockname()[1]}")
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(server.serve(sockets=[sock]))

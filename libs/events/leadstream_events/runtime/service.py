@@ -1,6 +1,7 @@
 """Wires a consumer together and runs several of them as one service process.
 
-SIGTERM and SIGINT, as PID 1 or not, drain the consumers within the drain deadline; the exit code is 0.
+SIGTERM and SIGINT, as PID 1 or not, drain the consumers within the drain deadline; the exit code is 0. Whoever
+supervises the process (see `notify`) hears when it is ready, and goes on hearing from it while its loops turn.
 """
 
 from __future__ import annotations
@@ -18,16 +19,20 @@ from structlog.stdlib import get_logger
 from leadstream_events.errors import ConfigurationError
 from leadstream_events.ids import new_id
 from leadstream_events.keys import META
+from leadstream_events.notify import Notifier, beating
 from leadstream_events.redis_client import Client, classify, connect
 from leadstream_events.runtime.batch import BatchHandler, Handle
 from leadstream_events.runtime.committer import Committer, Stuck
 from leadstream_events.runtime.consumer import Consumer, Handler
 from leadstream_events.runtime.hooks import Hooks
 from leadstream_events.runtime.policy import ConsumerPolicy, consumer_name
-from leadstream_events.runtime.source import GroupSource
+from leadstream_events.runtime.source import GroupSource, monotonic_s
 from leadstream_events.settings import Settings
 
 logger = get_logger("leadstream.service")
+
+# A loop ticks every few seconds, also without Redis, and the consumer's own watchdog renews one that hangs for 22 s.
+TICK_WITHIN_S = 60.0
 
 
 def policy_of(settings: Settings, *, batch: int = 100, linger_s: float = 0.0) -> ConsumerPolicy:
@@ -156,28 +161,38 @@ async def run_service(service: str, settings: Settings, build: Build) -> None:
 
     Redis need not be there yet; a signal ends the waiting too.
     """
+    notifier = Notifier.from_environment()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    waited = await _wait_for_redis(settings, stopping)
-    if stopping.is_set():
-        return
-    async with AsyncExitStack() as stack:
-        consumers = await build(stack)
-        for item in consumers if waited else ():
-            if isinstance(item, Consumer):
-                item.redis_was_away()
-        logger.info("ready", service=service, consumers=len(consumers))
-        async with asyncio.TaskGroup() as tasks:
-            for item in consumers:
-                tasks.create_task(item.run())
-            tasks.create_task(_stop_on(stopping, consumers))
+    consumers: list[Runnable] = []
+    async with beating(notifier, lambda: stopping.is_set() or ticking(consumers, monotonic_s())):
+        waited = await _wait_for_redis(settings, stopping)
+        if stopping.is_set():
+            return
+        async with AsyncExitStack() as stack:
+            consumers += await build(stack)
+            for item in consumers if waited else ():
+                if isinstance(item, Consumer):
+                    item.redis_was_away()
+            logger.info("ready", service=service, consumers=len(consumers))
+            notifier.ready()
+            async with asyncio.TaskGroup() as tasks:
+                for item in consumers:
+                    tasks.create_task(item.run())
+                tasks.create_task(_stop_on(stopping, consumers, notifier))
     logger.info("stopped", service=service)
 
 
-async def _stop_on(stopping: asyncio.Event, consumers: Sequence[Runnable]) -> None:
+def ticking(items: Sequence[Runnable], now: float) -> bool:
+    """True while every consumer's loop turns; nothing is promised about entries that a handler does not finish."""
+    return all(now - item.last_tick_s < TICK_WITHIN_S for item in items if isinstance(item, Consumer))
+
+
+async def _stop_on(stopping: asyncio.Event, consumers: Sequence[Runnable], notifier: Notifier) -> None:
     await stopping.wait()
+    notifier.stopping()
     for item in consumers:
         item.stop()
 
