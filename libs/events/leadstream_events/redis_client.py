@@ -83,6 +83,10 @@ def _sentinel(url: str, options: dict[str, Any]) -> Client:
     return sentinel.master_for(service, db=int(db or 0), **login)
 
 
+# How uvloop refuses a write on a connection that the server has closed meanwhile: a bare RuntimeError, which redis-py
+# lets through. asyncio's own transports only log it.
+_CLOSED_TRANSPORT = "unable to perform operation on <"
+
 # Types that the client already knows; subclasses stand before their bases.
 _BY_TYPE: tuple[tuple[type[BaseException], RedisCause], ...] = (
     (errors.TimeoutError, RedisCause.TIMEOUT),
@@ -111,6 +115,8 @@ def classify(error: BaseException) -> Backpressure | None:
         if isinstance(error, kind):
             return Backpressure(cause)
     if isinstance(error, errors.ConnectionError | OSError):
+        return Backpressure(RedisCause.DOWN)
+    if isinstance(error, RuntimeError) and str(error).startswith(_CLOSED_TRANSPORT):
         return Backpressure(RedisCause.DOWN)
     if isinstance(error, errors.RedisError):
         text = _without_arguments(str(error))
