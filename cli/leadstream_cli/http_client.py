@@ -53,7 +53,7 @@ class Answer:
 class ApiClient:
     """A connection to the API at `url`. Use as a context manager; not for several threads at once."""
 
-    def __init__(self, url: str, *, key: str | None = None) -> None:
+    def __init__(self, url: str, *, key: str | None = None, timeout_s: float = _TIMEOUT_S) -> None:
         parts = urlsplit(url)
         try:
             port = parts.port
@@ -62,7 +62,7 @@ class ApiClient:
         if parts.scheme not in ("http", "https") or not parts.hostname or port == -1:
             raise ConfigurationError(f"{url} is not a URL such as http://127.0.0.1:8000 (--url, LEADSTREAM_PUBLIC_URL)")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connection = kind(parts.hostname, port, timeout=_TIMEOUT_S)
+        self._connection = kind(parts.hostname, port, timeout=timeout_s)
         self._base = parts.path.rstrip("/")
         self._url = url
         self._headers = {"accept": "application/json", "user-agent": "leadstream-cli"}

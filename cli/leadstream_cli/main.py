@@ -22,7 +22,7 @@ PROGRAM = "leadstream"
 
 _SECTIONS: dict[str, dict[str, str]] = {
     "Start": {"up": "up", "demo": "demo", "doctor": "doctor", "config": "config", "keys": "keys"},
-    "Services": {"api": "services", "fanout": "services", "mailer": "services", "projections": "services"},
+    "Services": {"api": "services", "fanout": "services", "mailer": "services", "projections": "projections"},
     "Leads and mail": {
         "lead": "leads",
         "trace": "trace",
@@ -41,12 +41,26 @@ _SECTIONS: dict[str, dict[str, str]] = {
         "show": "show",
         "dead": "dead",
         "spool": "spool",
+        "top": "top",
+    },
+    "Operate": {
+        "claim": "move",
+        "seek": "move",
+        "trim": "trim",
+        "export": "export",
+        "import": "importing",
+        "operations": "operations",
     },
 }
 _MODULES = {name: module for commands in _SECTIONS.values() for name, module in commands.items()}
 click.rich_click.COMMAND_GROUPS = {
     PROGRAM: [{"name": section, "commands": list(commands)} for section, commands in _SECTIONS.items()]
 }
+
+
+def _attribute(command: str) -> str:
+    """`import` is no name in Python."""
+    return "import_" if command == "import" else command.replace("-", "_")
 
 
 class LazyGroup(click.RichGroup):
@@ -59,7 +73,7 @@ class LazyGroup(click.RichGroup):
         module = _MODULES.get(cmd_name)
         if module is None:
             return None
-        found = getattr(import_module(f"leadstream_cli.commands.{module}"), cmd_name.replace("-", "_"))
+        found = getattr(import_module(f"leadstream_cli.commands.{module}"), _attribute(cmd_name))
         return found if isinstance(found, click.Command) else None
 
 

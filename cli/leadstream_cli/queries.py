@@ -21,7 +21,7 @@ _PAGE = 1_000
 
 # Counts one page on the server: the entries themselves need not travel. Returns {count, last id}.
 _COUNT_PAGE = """
-local page = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])
+local page = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[2], 'COUNT', ARGV[3])
 return {#page, #page > 0 and page[#page][1] or ''}
 """
 
@@ -87,9 +87,10 @@ class ConsumerInfo:
 
 
 def places(partitions: int) -> list[tuple[str, int | None]]:
-    """Every stream key with its partition; the subscriber events have none."""
-    own: list[tuple[str, int | None]] = [(keys.stream(n, name), n) for n in range(partitions) for name in keys.STREAMS]
-    return [*own, (keys.SUBSCRIBER_EVENTS, None)]
+    """Every stream key with its partition; the last two have none."""
+    names = (*keys.STREAMS, keys.OPERATIONS)
+    own: list[tuple[str, int | None]] = [(keys.stream(n, name), n) for n in range(partitions) for name in names]
+    return [*own, (keys.META_OPERATIONS, None), (keys.SUBSCRIBER_EVENTS, None)]
 
 
 def short_name(key: str) -> str:
@@ -175,12 +176,23 @@ async def count_behind(client: Client, stream: Stream, delivered: str) -> tuple[
         return stream.length, True
     counted, position = 0, delivered
     while counted < COUNT_UP_TO:
-        count, last = await client.eval(_COUNT_PAGE, 1, stream.key, f"({position}", _PAGE)
+        count, last = await client.eval(_COUNT_PAGE, 1, stream.key, f"({position}", "+", _PAGE)
         counted += int(count)
         if count < _PAGE:
             return counted, True
         position = last.decode()
     return counted, False
+
+
+async def count_to(client: Client, key: str, before: str) -> int:
+    """Entries with ids below `before`, exactly: a page of ids at a time is counted on the server."""
+    counted, position = 0, "-"
+    while True:
+        count, last = await client.eval(_COUNT_PAGE, 1, key, position, f"({before}", _PAGE)
+        counted += int(count)
+        if count < _PAGE:
+            return counted
+        position = f"({last.decode()}"
 
 
 async def read_consumers(client: Client, partitions: int, wanted: str, dead_after_s: float) -> list[ConsumerInfo]:

@@ -57,7 +57,12 @@ class Found:
 async def lead_story(lead_id: str) -> Story:
     """The story of one lead; `NotFound` when there is none."""
     async with redis_client() as client:
-        story = await _story(client, await stored_partitions(client), lead_id)
+        return await lead_story_in(open_log(client, await stored_partitions(client)), lead_id)
+
+
+async def lead_story_in(log: StreamLog, lead_id: str) -> Story:
+    """The same, over a connection that is there."""
+    story = await _story(log.client, log.partitions, lead_id)
     if story is None:
         raise NotFound(f"no lead {lead_id[:64]!r}")
     return story
@@ -75,8 +80,13 @@ async def stories(wanted: str) -> tuple[list[Story], bool]:
     return [story for story in told if story is not None], found.complete and len(found.lead_ids) <= _MAX_LEADS
 
 
+def open_log(client: Client, partitions: int) -> StreamLog:
+    """The log, to read from: nothing is appended through it."""
+    return StreamLog(client, PipelinedWriter(client), partitions=partitions, deadline_s=1.0)
+
+
 async def _story(client: Client, partitions: int, lead_id: str) -> Story | None:
-    log = StreamLog(client, PipelinedWriter(client), partitions=partitions, deadline_s=1.0)
+    log = open_log(client, partitions)
     view = await lead_view(log, lead_id, await SubscriberStore(client).all())
     if view is None:
         return None

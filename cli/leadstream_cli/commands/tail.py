@@ -14,7 +14,7 @@ from leadstream_cli.raw_entry import RawEntry
 from leadstream_cli.tailing import SCAN, Place, Wanted, ends, follow, forward, last, parse_since, summary
 from leadstream_events import keys
 
-STREAM_NAMES = (*keys.STREAMS, "subscribers")
+STREAM_NAMES = (*keys.STREAMS, keys.OPERATIONS, "subscribers")
 
 
 def _fields(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
@@ -41,7 +41,10 @@ def tail(
     where: tuple[tuple[str, str], ...],
     out: Output,
 ) -> None:
-    """Show the last entries of streams: leads, emails, outcomes, dead, subscribers. Without a name, of all of them."""
+    """Show the last entries of streams; without a name, of all of them.
+
+    Streams: leads, emails, outcomes, dead, operations, subscribers.
+    """
     wanted = Wanted(frozenset(name.casefold() for name in types), where)
     asyncio.run(_tail(frozenset(streams or STREAM_NAMES), following, lines, since, wanted, out))
 

@@ -13,6 +13,8 @@ EMAILS = "emails"
 OUTCOMES = "outcomes"
 DEAD = "dead"
 STREAMS = (LEADS, EMAILS, OUTCOMES, DEAD)
+# What operators did to streams and groups; no group reads it.
+OPERATIONS = "operations"
 
 FANOUT = "fanout"
 MAILER = "mailer"
@@ -28,6 +30,8 @@ SUBSCRIBER_EMAILS = PREFIX + "{subscribers}:emails"
 SUPPRESSIONS = PREFIX + "{subscribers}:suppressions"
 LIMITS = PREFIX + "{limits}:window:"
 META = PREFIX + "{meta}"
+# Commands of operators that were about more than one partition.
+META_OPERATIONS = PREFIX + "{meta}:operations"
 
 
 def stream(partition: int, name: str) -> str:

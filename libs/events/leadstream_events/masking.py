@@ -59,6 +59,8 @@ def mask(value: Any, key: str = "", *, in_lead: bool = False) -> Any:
         if isinstance(value, list | tuple):
             return [mask_address(item) if isinstance(item, str) else _hide(item) for item in value]
         return mask_address(value) if isinstance(value, str) else _hide(value)
+    if key == "by" and isinstance(value, str) and "." not in value.rpartition("@")[2]:
+        return value  # an operator as user@host, which is no address
     if key == "data" and isinstance(value, str):  # a stored entry that is not even JSON: nobody knows what is in it
         return "***"
     if isinstance(value, Mapping):

@@ -30,17 +30,21 @@ def _load(name: str) -> Script:
 
 APPEND = _load("append")
 BEGIN = _load("begin")
+CLAIM = _load("claim")
 COMMIT = _load("commit")
 DUE = _load("due")
 MERGE = _load("merge")
 PHASE = _load("phase")
 REDRIVE = _load("redrive")
 RESERVE = _load("reserve")
+RESTORE = _load("restore")
 RETIRE = _load("retire")
+SEEK = _load("seek")
 SETTLE = _load("settle")
 SUBSCRIBER_PUT = _load("subscriber_put")
 SUBSCRIBER_REMOVE = _load("subscriber_remove")
 TAKE = _load("take")
+TRIM = _load("trim")
 
 
 async def run(client: Client, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:

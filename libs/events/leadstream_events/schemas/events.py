@@ -219,6 +219,48 @@ class MailSettled(_OfEmail):
     reason: str = ""
 
 
+class _ByOperator(EventData):
+    """What a person did to a stream or group: who (user@host), and why. Entry ids are `ms-sequence`."""
+
+    stream: str
+    by: str
+    reason: str = ""
+
+
+class GroupMoved(_ByOperator):
+    """A group was set to another position: the first entry after `after` is delivered to it next."""
+
+    group: str
+    before: str
+    after: str
+    forced: bool = False
+
+
+class EntriesClaimed(_ByOperator):
+    """Orphans were taken from dead consumers, to be delivered again at once. `entries` names up to 100 of them."""
+
+    group: str
+    count: int
+    owners: tuple[str, ...]
+    entries: tuple[str, ...]
+
+
+class StreamTrimmed(_ByOperator):
+    """Entries older than `before` were deleted."""
+
+    before: str
+    count: int
+
+
+class CommandFinished(_ByOperator):
+    """A command over many things ended: `action` on what was `chosen`. Each change has its own event elsewhere."""
+
+    action: str
+    chosen: str
+    done: int
+    refused: int = 0
+
+
 # Type name to (version, model). A version rises with every change that older readers cannot take.
 CURRENT: dict[str, tuple[int, type[EventData]]] = {
     model.__name__: (1, model)
@@ -243,6 +285,10 @@ CURRENT: dict[str, tuple[int, type[EventData]]] = {
         DeadLetterRedriven,
         DeadLetterDropped,
         MailSettled,
+        GroupMoved,
+        EntriesClaimed,
+        StreamTrimmed,
+        CommandFinished,
     )
 }
 
