@@ -89,6 +89,7 @@ async def test_leads_are_mailed_once_and_what_a_dead_worker_left_is_taken_over(
             rate_limit=Rate(100, 1_000),
             partitions=partitions,
             lease=0.5,
+            append_deadline=5.0,
             welcome=False,
         )
         async with pipeline(settings) as house:
