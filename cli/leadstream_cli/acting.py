@@ -58,11 +58,11 @@ def consent_options(*, reason_required: bool = False) -> Callable[[Callable[P, R
     def decorate(command: Callable[P, R]) -> Callable[..., R]:
         @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
         @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
-        @click.option(
-            "--reason", "--why", "why", default="", required=reason_required, help="Kept with the event that it makes."
-        )
+        @click.option("--reason", "--why", "why", default="", help="Kept with the event that it makes.")
         @functools.wraps(command)
         def wrapper(*args: Any, yes: bool, dry_run: bool, why: str, **kwargs: Any) -> R:
+            if reason_required and not why.strip() and not dry_run:
+                raise click.UsageError("say why: --reason TEXT", click.get_current_context())
             kwargs["consent"] = Consent(yes, dry_run, why)
             return command(*args, **kwargs)
 
