@@ -1,8 +1,10 @@
 # Targets for people; .ci/run calls the same ones. `make help` lists them.
-# PYTHON is any Python from 3.11 on: `make test PYTHON=python3.12`. JOBS is the number of test processes.
+# PYTHON is any Python from 3.11 on: `make test PYTHON=python3.12`. JOBS is the number of test processes,
+# LEADS the leads per line of `make faults`.
 
 PYTHON ?= python3
 JOBS ?= 2
+LEADS ?= 1000
 BIN := .venv/bin
 UV_VENV := .venv/uv
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2] if sys.version_info >= (3, 11) else "")' 2>/dev/null)
@@ -50,8 +52,9 @@ types: $(STAMP) ## Check types only
 bench: $(STAMP) ## Measure throughput and latency on this machine
 	@$(BIN)/python -m benchmarks
 
-faults: $(STAMP) ## Run only the crash and outage tests
+faults: $(STAMP) ## Run the crash and outage tests, then every fault with LEADS leads; writes docs/guarantees.md
 	@$(BIN)/pytest --quiet -n $(JOBS) -m "not docker" tests/faults
+	@$(BIN)/python -m tests.faults --leads $(LEADS)
 
 fuzz: $(STAMP) ## Try more than 10,000 generated inputs on the API and the mail builder, and count them
 	@FUZZ_EXAMPLES=20 $(BIN)/python -m pytest --quiet -n $(JOBS) -p tests.fuzz.counting --hypothesis-profile=fuzz \

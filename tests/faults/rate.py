@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leadstream_events.limits import Rate, parse_rate
-from tests.faults.rig import FaultyProcess, Rig
+from tests.faults.faulty_process import FaultyProcess
+from tests.faults.rig import Rig
 from tests.support.waiting import eventually_sync
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")

@@ -6,19 +6,14 @@ ledger after every step. Leases have run out at once, so anybody may claim anyth
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
     invariant,
     precondition,
     rule,
@@ -26,160 +21,21 @@ from hypothesis.stateful import (
 )
 
 from leadstream_events import keys, scripts
-from leadstream_events.effects import Argument, Settlement, Verb, commit_call, due
+from leadstream_events.effects import Argument, Settlement, Verb, due
 from leadstream_events.envelope import encode, flat, make_event
-from leadstream_events.errors import Conflict
-from leadstream_events.ids import email_id, lead_id_for_key
 from leadstream_events.ledger import Row, State, parse_row
-from leadstream_events.log import StreamLog, read_entry
-from leadstream_events.recipients import Candidate
-from leadstream_events.redis_client import connect
+from leadstream_events.log import read_entry
 from leadstream_events.runtime.delivery import Delivery
-from leadstream_events.runtime.policy import ConsumerPolicy
-from leadstream_events.runtime.source import GroupSource
-from leadstream_events.schemas.events import EmailFailed, EmailRequested, EmailSent, Kind, LeadReceived, SmtpFailure
-from leadstream_events.schemas.lead import Lead
-from leadstream_events.settings import OnUnknown
-from leadstream_events.writer import PipelinedWriter
-from leadstream_mail.smtp.outcome import Accepted, Deferred, Refused, Unknown
+from leadstream_events.schemas.events import EmailFailed, EmailRequested, EmailSent, Kind
 from leadstream_mailer import verdict
-from leadstream_mailer.fanout_rules import request
-from leadstream_mailer.verdict import Attempt, Rules
-from tests.faults.stream_model import RETRIES, UNKNOWNS, Group, Mail, begin, held_by
+from leadstream_mailer.verdict import Attempt
+from tests.faults.stream_model import RETRIES, UNKNOWNS, Mail, begin, held_by
+from tests.faults.stream_steps import CONSUMERS, LEASE_MS, OUTCOMES, RULES, Handle, LeadSteps
 from tests.support.redis_server import RedisServer
 
-T = TypeVar("T")
-CONSUMERS = ("one", "two", "three")
-RULES = Rules("leads@example.com", RETRIES + 1, (0.0,), OnUnknown.RESEND)
-FAILURE = SmtpFailure(permanent=False, phase="rcpt", code=451, line="later", cause="deferred")
-OUTCOMES = {
-    "sent": Accepted(250, "2.0.0 ok"),
-    "deferred": Deferred(FAILURE),
-    "refused": Refused(FAILURE),
-    "unknown": Unknown(FAILURE),
-}
-LEASE_MS = 3_600_000
 
-
-@dataclass(frozen=True)
-class Handle:
-    """A delivery in the hands of a consumer, perhaps a stale one; with its attempt once it is begun."""
-
-    consumer: str
-    attempt: Attempt
-
-    @property
-    def mail(self) -> str:
-        """The mail's id."""
-        return self.attempt.request.email_id
-
-    @property
-    def entry(self) -> str:
-        """The entry's id."""
-        return self.attempt.delivery.entry_id
-
-
-class Streams(RuleBasedStateMachine):
-    """The machine; `server` is set before it runs."""
-
-    server: RedisServer
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.server.flush()
-        self.runner = asyncio.Runner()
-        self.client = connect(self.server.url, timeout_s=10.0)
-        self.leads: dict[str, str] = {}
-        self.mails: dict[str, Mail] = {}
-        self.entries: dict[str, str] = {}
-        self.group, self.fanout = Group(), Group()
-        self.handles: list[Handle] = []
-        self.redriven: Counter[str] = Counter()
-        policy = ConsumerPolicy(lease_s=0.0, max_deliveries=10_000)
-        self.sources = {
-            name: GroupSource(
-                self.client,
-                self.client,
-                group=keys.MAILER,
-                consumer=name,
-                partition=0,
-                streams=["emails"],
-                policy=policy,
-            )
-            for name in CONSUMERS
-        }
-        self.fan = GroupSource(
-            self.client, self.client, group=keys.FANOUT, consumer="fan", partition=0, streams=["leads"], policy=policy
-        )
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Runs a coroutine on the machine's own loop."""
-        return self.runner.run(work)
-
-    def teardown(self) -> None:
-        """Closes what the machine opened."""
-        self.run(self.client.aclose())
-        self.runner.close()
-
-    @initialize()
-    def make_groups(self) -> None:
-        for source in (*self.sources.values(), self.fan):
-            self.run(source.ensure_groups())
-
-    # -- leads --------------------------------------------------------------------------------------------------
-
-    @rule(key=st.sampled_from("abcdef"), body=st.sampled_from(("x", "y")))
-    def append(self, key: str, body: str) -> None:
-        lead, before = lead_id_for_key("test", key), self.leads.get(key)
-        data = LeadReceived(lead=Lead(full_name="Vera", email="v@example.com"))
-        event = make_event(data, subject=lead, now=datetime.now(UTC))
-
-        async def store() -> str:
-            async with PipelinedWriter(self.client) as writer:
-                log = StreamLog(self.client, writer, partitions=1, deadline_s=10.0)
-                return (await log.append_lead(event, body)).entry_id
-
-        if before is not None and before != body:
-            with pytest.raises(Conflict):
-                self.run(store())
-            return
-        entry = self.run(store())
-        if before is None:
-            self.leads[key] = body
-            self.fanout.unread.append(entry)
-
-    @precondition(lambda self: self.fanout.unread or self.fanout.pending)
-    @rule(count=st.integers(1, 3), dies=st.booleans())
-    def fan_out(self, count: int, dies: bool) -> None:
-        """Reads leads; a fan-out that dies leaves them pending, and what it left is taken up the next time."""
-        fresh = self.run(self.fan.read_new(count, 0.001))
-        assert [item.entry_id for item in fresh] == self.fanout.read("fan", count)
-        taken = [*self.run(self.fan.claim_orphans(10, ())).orphans] if not dies else []
-        settlements = [self._requests(delivery) for delivery in taken]
-        for settlement, done in zip(settlements, self._commit(keys.FANOUT, "fan", settlements), strict=True):
-            assert done
-            self.fanout.ack(settlement.entry_id)
-        known = set(self.entries)
-        for entry_id, fields in self.run(self.client.xrange(keys.stream(0, keys.EMAILS))):
-            if entry_id.decode() not in known:
-                self._requested(entry_id, fields)
-
-    def _requests(self, delivery: Delivery) -> Settlement:
-        assert delivery.event
-        mail = email_id(delivery.event.subject, Kind.NOTIFICATION, "s")
-        candidate = Candidate(
-            email_id=mail, kind=Kind.NOTIFICATION, subscriber_id="s", to="s@example.com", purchased=-1
-        )
-        effects = request(candidate, delivery.event, delivery.entry_id, 0, datetime.now(UTC))
-        return Settlement(delivery.stream, delivery.entry_id, effects)
-
-    def _requested(self, entry_id: bytes, fields: dict[bytes, bytes]) -> None:
-        event = read_entry("emails", entry_id, fields).event
-        assert event and isinstance(event.data, EmailRequested)
-        assert event.data.email_id not in self.mails, "a mail was requested twice"
-        self.mails[event.data.email_id] = Mail(event.subject)
-        self.entries[entry_id.decode()] = event.data.email_id
-        self.group.unread.append(entry_id.decode())
+class Streams(LeadSteps):
+    """The whole machine."""
 
     # -- mails --------------------------------------------------------------------------------------------------
 
@@ -191,12 +47,14 @@ class Streams(RuleBasedStateMachine):
             self.group.pending[item.entry_id] = consumer
             self.handles.append(Handle(consumer, Attempt(item, item.event, item.event.data)))
 
+    @precondition(lambda self: self.group.unread)
     @rule(consumer=st.sampled_from(CONSUMERS), count=st.integers(1, 4))
     def read(self, consumer: str, count: int) -> None:
         got = self.run(self.sources[consumer].read_new(count, 0.001))
         assert [item.entry_id for item in got] == self.group.read(consumer, count)
         self._take(consumer, got)
 
+    @precondition(lambda self: self.group.pending)
     @rule(consumer=st.sampled_from(CONSUMERS), count=st.integers(1, 4))
     def claim(self, consumer: str, count: int) -> None:
         orphans = self.group.orphans(consumer)
@@ -209,6 +67,7 @@ class Streams(RuleBasedStateMachine):
         assert bool(got) == bool(orphans)
         self._take(consumer, list(got.values()))
 
+    @precondition(lambda self: self.group.parked())
     @rule(consumer=st.sampled_from(CONSUMERS), count=st.integers(1, 4))
     def due(self, consumer: str, count: int) -> None:
         """Also finds what a stale worker had parked after its entry was finished: that is dropped."""
@@ -309,14 +168,6 @@ class Streams(RuleBasedStateMachine):
         self.mails[handle.mail] = replace(after or self.mails[handle.mail], state=state)
         self.group.ack(handle.entry)
 
-    def _commit(self, group: str, consumer: str, settlements: list[Settlement]) -> list[bool]:
-        """Commits twice, as after a lost reply: the second time nothing may happen."""
-        names, args = commit_call(group, consumer, keys.checkpoints(0), settlements)
-        first = self.run(scripts.run(self.client, scripts.COMMIT, names, args))
-        again = self.run(scripts.run(self.client, scripts.COMMIT, names, args))
-        assert not any(again), "a repeated commit took effect twice"
-        return [reply == 1 for reply in first]
-
     # -- a person -----------------------------------------------------------------------------------------------
 
     @precondition(lambda self: any(mail.state in (State.FAILED, State.HELD) for mail in self.mails.values()))
@@ -344,6 +195,7 @@ class Streams(RuleBasedStateMachine):
         self.entries[entry] = mail
         self.group.unread.append(entry)
 
+    @precondition(lambda self: self.group.done)
     @rule()
     def trim(self) -> None:
         """Deletes what the group's checkpoint says is finished."""
@@ -398,5 +250,5 @@ def test_no_order_of_steps_loses_or_doubles_anything(redis_server: RedisServer) 
     machine = type("StreamsOnServer", (Streams,), {"server": redis_server})
     chosen = settings.default
     assert chosen is not None
-    examples = chosen.max_examples if chosen.max_examples > 100 else 12
-    run_state_machine_as_test(machine, settings=settings(chosen, max_examples=examples, stateful_step_count=40))
+    examples = chosen.max_examples if chosen.max_examples > 100 else 15
+    run_state_machine_as_test(machine, settings=settings(chosen, max_examples=examples, stateful_step_count=50))
