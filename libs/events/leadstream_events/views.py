@@ -133,15 +133,23 @@ async def lead_page(
     cursor: str | None = None,
     state: str | None = None,
     source: str | None = None,
+    text: str | None = None,
     window: Window | None = None,
 ) -> LeadPage:
-    """Returns a page of leads; `window` goes by the time of storage. Raises `BadCursor`."""
+    """Returns a page of leads; `window` goes by the time of storage, `text` stands in name or address.
+
+    Raises `BadCursor`.
+    """
+    wanted = text.casefold() if text else None
 
     def keep(entry: Entry) -> bool:
         data = entry.event.data if entry.event else None
         if not isinstance(data, LeadReceived):
             return False
-        return (state is None or data.lead.state == state) and (source is None or data.lead.source == source)
+        lead = data.lead
+        if wanted and wanted not in lead.full_name.casefold() and wanted not in lead.email.casefold():
+            return False
+        return (state is None or lead.state == state) and (source is None or lead.source == source)
 
     found = await newest_first(log, keys.LEADS, limit=limit, cursor=cursor, window=window, keep=keep)
     ledgers = await _ledgers(log, [entry.event.subject for entry in found.entries if entry.event])

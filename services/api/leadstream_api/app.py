@@ -9,7 +9,7 @@ from litestar import Litestar
 from litestar.exceptions import HTTPException
 from litestar.types import Message, Scope
 
-from leadstream_api import batch, directory, figures, health, leads, openapi
+from leadstream_api import batch, directory, figures, health, leads, openapi, previews, redrives
 from leadstream_api.access.door import Door
 from leadstream_api.access.guards import declared
 from leadstream_api.access.state import open_access
@@ -37,6 +37,9 @@ HANDLERS = (
     figures.get_series,
     figures.get_streams,
     figures.get_dead_letters,
+    redrives.post_redrive,
+    previews.get_notification,
+    previews.get_welcome,
     health.get_live,
     health.get_ready,
     health.get_metrics,

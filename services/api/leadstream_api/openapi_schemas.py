@@ -13,6 +13,7 @@ from leadstream_api.directory import SubscriberList, SubscriberView, Suppression
 from leadstream_api.figures import DeadLetterPage, StreamList, SubscriberStatsList
 from leadstream_api.health import Readiness
 from leadstream_api.problems import FieldError
+from leadstream_api.redrives import Redriven
 from leadstream_events.schemas.lead import Lead
 from leadstream_events.schemas.subscriber import SubscriberDraft, SubscriberPatch
 from leadstream_events.views import LeadPage, LeadView
@@ -52,6 +53,7 @@ ANSWERS = (
     Series,
     StreamList,
     DeadLetterPage,
+    Redriven,
     Readiness,
     Live,
     FieldError,

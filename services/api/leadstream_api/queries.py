@@ -7,11 +7,12 @@ from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
 
 from litestar import Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from leadstream_api import limits
 from leadstream_api.problems import bad_parameters, field_error, field_errors
 from leadstream_events.schemas.lead import Instant
+from leadstream_events.text import single_line
 from leadstream_events.views_stats import Bucket
 
 Query = TypeVar("Query", bound=BaseModel)
@@ -59,6 +60,19 @@ class LeadsQuery(PageQuery):
     source: Annotated[str, StringConstraints(min_length=1, max_length=300)] | None = None
     since: Time | None = None
     until: Time | None = None
+
+
+class PreviewQuery(_Query):
+    """Which lead's mail; a made-up one without."""
+
+    lead_id: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
+
+
+class RedriveQuery(_Query):
+    """Why, and which partition's letter where several have one with this id."""
+
+    reason: Annotated[str, StringConstraints(max_length=300), AfterValidator(single_line)] = ""
+    partition: Annotated[int, BeforeValidator(_number), Field(ge=0, le=1023)] | None = None
 
 
 class SeriesQuery(_Query):

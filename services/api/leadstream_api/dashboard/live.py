@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from leadstream_api.context import Services
 from leadstream_api.dashboard.parts import regions
-from leadstream_api.dashboard.state import Overview, Rates, Sample, gather, rates_between, sample
+from leadstream_api.dashboard.state import Overview, gather
 from leadstream_events import logs
 from leadstream_events.subscribers import utc_now
 from leadstream_events.tasks import end
@@ -24,7 +23,6 @@ TICK_S = 1.0
 READY_EVERY = 3
 MINUTES_EVERY = 3
 WIDE_EVERY = 20
-RATE_SPAN_S = 60.0
 MOST_WATCHERS = 500
 HEARTBEAT_S = 15.0
 _log = logs.get(__name__)
@@ -47,7 +45,6 @@ class Live:
         self._watchers = 0
         self._task: asyncio.Task[None] | None = None
         self._next: asyncio.Future[Version] | None = None
-        self._samples: deque[Sample] = deque()
         self._ticks = 0
         self.latest: Version | None = None
         self.stopped = False
@@ -61,7 +58,6 @@ class Live:
         """Yields each version as it comes, and None when nothing has for a while; ends with the process."""
         self._watchers += 1
         if self._task is None or self._task.done():
-            self._samples.clear()
             self._ticks = 0
             self._task = asyncio.create_task(self._run(), name="dashboard-live")
         try:
@@ -94,30 +90,19 @@ class Live:
         while not self.stopped:
             began_s = time.monotonic()
             try:
-                self._publish(await self._look(began_s))
+                self._publish(await self._look())
             except Exception as error:  # a bug must not end the live view of everybody for ever
                 _log.error("the live view could not be read", error=type(error).__name__)
             await asyncio.sleep(max(0.1, TICK_S - (time.monotonic() - began_s)))
 
-    async def _look(self, now_s: float) -> Overview:
+    async def _look(self) -> Overview:
         before = self.latest.overview if self.latest else None
         buckets = [Bucket.MINUTE] if self._ticks % MINUTES_EVERY == 0 else []
         if self._ticks % WIDE_EVERY == 0 or (before and not before.charts):
             buckets = list(Bucket)
         ready = before.readiness if before and self._ticks % READY_EVERY and not before.cause else None
         self._ticks += 1
-        found = await gather(self._services, utc_now(), buckets, before=before, readiness=ready)
-        return replace(found, rates=self._rates(found, now_s))
-
-    def _rates(self, found: Overview, now_s: float) -> Rates | None:
-        taken = sample(found, now_s)
-        if taken is None:
-            self._samples.clear()
-            return None
-        while len(self._samples) > 1 and now_s - self._samples[1].at_s >= RATE_SPAN_S:
-            self._samples.popleft()
-        self._samples.append(taken)
-        return rates_between(self._samples[0], taken)
+        return await gather(self._services, utc_now(), buckets, before=before, readiness=ready)
 
     def _publish(self, overview: Overview) -> None:
         number = self.latest.number + 1 if self.latest else 1

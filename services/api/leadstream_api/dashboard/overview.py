@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from leadstream_api.access import Scope, require
 from leadstream_api.context import services_of
 from leadstream_api.dashboard.pages import page
 from leadstream_api.dashboard.parts import regions
 from leadstream_api.dashboard.sse import live_of
-from leadstream_api.dashboard.state import Overview, Rates, gather
+from leadstream_api.dashboard.state import Overview, gather
 from leadstream_api.dashboard.viewer import viewer_of
 from leadstream_api.routing import Answer, Incoming, read
 from leadstream_events.subscribers import utc_now
-from leadstream_events.views_stats import Bucket, Series, series
+from leadstream_events.views_stats import Bucket
 
 
 @read("/", require(Scope.READ), documented=False)
@@ -33,15 +31,5 @@ async def get_overview(request: Incoming) -> Answer:
 
 
 async def _look(request: Incoming, bucket: Bucket) -> Overview:
-    services, now = services_of(request), utc_now()
-    found = await gather(services, now, [bucket])
-    if found.flow is None:
-        return found
-    return replace(found, rates=_rates(await series(services.log, Bucket.MINUTE, now=now)))
-
-
-def _rates(minutes: Series) -> Rates:
-    """What happened in the last whole minute: without a poller nobody has counted since."""
-    counts = minutes.points[-2].counts if len(minutes.points) > 1 else {}
-    ended = sum(counts.get(name, 0) for name in ("sent", "deferred", "failed", "skipped", "unknown"))
-    return Rates(counts.get("leads", 0), counts.get("requested", 0), ended, counts.get("sent", 0))
+    buckets = dict.fromkeys((Bucket.MINUTE, bucket))  # rates come from the minutes
+    return await gather(services_of(request), utc_now(), list(buckets))

@@ -7,7 +7,18 @@ from litestar.exceptions import HTTPException
 
 from leadstream_api.access import login
 from leadstream_api.access.login import LoginPage
-from leadstream_api.dashboard import assets, overview, sse
+from leadstream_api.dashboard import (
+    assets,
+    dead,
+    imports,
+    leads,
+    overview,
+    previews,
+    sse,
+    streams,
+    subscribers,
+    suppressions,
+)
 from leadstream_api.dashboard.pages import on_error, templates
 
 
@@ -24,6 +35,26 @@ def routes() -> Router:
             overview.get_overview,
             sse.get_events,
             assets.get_asset,
+            leads.get_leads,
+            leads.get_lead,
+            leads.post_mail,
+            dead.get_letters,
+            dead.get_redrive,
+            dead.post_redrive,
+            dead.post_letter,
+            imports.get_import,
+            imports.post_import,
+            subscribers.get_subscribers,
+            subscribers.get_new,
+            subscribers.post_new,
+            subscribers.get_subscriber,
+            subscribers.post_subscriber,
+            subscribers.post_action,
+            suppressions.get_suppressions,
+            suppressions.post_suppression,
+            suppressions.post_release,
+            previews.get_previews,
+            streams.get_streams,
             *login.handlers(login_page),
         ],
         exception_handlers={Exception: on_error, HTTPException: on_error},

@@ -14,27 +14,17 @@ from leadstream_events.errors import Backpressure
 from leadstream_events.limits import Rate
 from leadstream_events.views import LeadSummary, lead_page
 from leadstream_events.views_flow import Flow, GroupFlow, flow
-from leadstream_events.views_stats import Bucket, Totals, series, totals
+from leadstream_events.views_stats import Bucket, Series, Totals, series, totals
 
 LATEST = 8
 _MINUTE_S = 60.0
+_ENDS = ("sent", "deferred", "failed", "skipped", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Per minute, over the last minute or so."""
+    """Per minute, over the last minute; they follow the log as the projections do."""
 
-    leads: int
-    emails: int
-    outcomes: int
-    sent: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """Totals at one moment (monotonic), from whose differences rates come."""
-
-    at_s: float
     leads: int
     emails: int
     outcomes: int
@@ -83,37 +73,27 @@ async def gather(
             found = await flow(services.log, limit, now)
             sums = await totals(services.log)
             charts = dict(before.charts) if before else {}
+            rates = before.rates if before else None
             for bucket in buckets:
-                charts[bucket.value] = chart(await series(services.log, bucket, now=now))
+                points = await series(services.log, bucket, now=now)
+                charts[bucket.value] = chart(points)
+                rates = rates_of(points, now) if bucket is Bucket.MINUTE else rates
             page = await lead_page(services.log, limit=LATEST)
             changes = await services.client.xrevrange(keys.SUBSCRIBER_EVENTS, count=1)
     except Backpressure as error:
         return Overview(now, ready, limit, cause=error.cause.value)
     marks = {name: f"{stream.added}.{stream.length}" for name, stream in found.streams.items()}
     marks["subscribers"] = changes[0][0].decode() if changes else ""
-    return Overview(now, ready, limit, found, sums, charts, page.items, None, marks)
+    return Overview(now, ready, limit, found, sums, charts, page.items, rates, marks)
 
 
-def sample(overview: Overview, at_s: float) -> Sample | None:
-    """What rates are computed from."""
-    if overview.flow is None or overview.totals is None:
-        return None
-    added = {name: stream.added for name, stream in overview.flow.streams.items()}
-    return Sample(at_s, added[keys.LEADS], added[keys.EMAILS], added[keys.OUTCOMES], overview.totals.sent)
+def rates_of(minutes: Series, now: datetime) -> Rates:
+    """What came in the last sixty seconds, if it came evenly in the minute before this one."""
+    counts = [point.counts for point in minutes.points[-2:]]
+    before, current = counts if len(counts) == 2 else ({}, counts[0] if counts else {})
+    left = 1 - now.second / _MINUTE_S
 
+    def rate(*names: str) -> int:
+        return round(sum(current.get(name, 0) + left * before.get(name, 0) for name in names))
 
-def rates_between(old: Sample, new: Sample) -> Rates | None:
-    """Rates per minute; None when the samples are too close to say anything."""
-    seconds = new.at_s - old.at_s
-    if seconds < 1.0:
-        return None
-
-    def per_minute(before: int, after: int) -> int:
-        return max(0, round((after - before) * _MINUTE_S / seconds))
-
-    return Rates(
-        per_minute(old.leads, new.leads),
-        per_minute(old.emails, new.emails),
-        per_minute(old.outcomes, new.outcomes),
-        per_minute(old.sent, new.sent),
-    )
+    return Rates(rate("leads"), rate("requested"), rate(*_ENDS), rate("sent"))

@@ -1,0 +1,100 @@
+"""`/previews/notification` and `/previews/welcome`: a mail as it would be sent, and nothing that it could do.
+
+What visitors typed stands in these pages, so they are answered under a policy that allows no script, no request and
+no form, and as a sandboxed document of its own origin, wherever they are opened (CSP level 3, `sandbox`).
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+
+from litestar import Response
+
+from leadstream_api.access import Scope, current, require
+from leadstream_api.context import Services, redis_errors, services_of
+from leadstream_api.leads import no_lead
+from leadstream_api.problems import Problem
+from leadstream_api.queries import PreviewQuery, read_query
+from leadstream_api.routing import Answer, Incoming, read
+from leadstream_events.errors import Permanent
+from leadstream_events.schemas.events import Kind
+from leadstream_events.schemas.lead import Lead, Vehicle
+from leadstream_events.subscribers import utc_now
+from leadstream_events.views import lead_view
+from leadstream_mail.build import MailBuilder, PreparedMail
+from leadstream_mail.templates import Templates
+
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; base-uri 'none'; "
+    "frame-ancestors 'self'; sandbox"
+)
+_HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"}
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+SAMPLE_ID = "00000000-0000-7000-8000-000000000000"
+SAMPLE = Lead(
+    full_name="Dana Example",
+    email="dana@example.com",
+    phone_number="+1 202 555 0143",
+    address="1 Main Street",
+    city="Springfield",
+    state="CA",
+    zip_code="90001",
+    birth_date=date(1990, 1, 31),
+    tickets_past_year=0,
+    accidents_past_year=1,
+    is_homeowner=True,
+    vehicles=(Vehicle(year=2021, make="Example", model="Wagon"), Vehicle(year=2017, make="Sample", model="Coupe")),
+    source="a made-up lead",
+)
+
+
+@lru_cache(maxsize=8)
+def _templates(folder: Path | None) -> Templates:
+    return Templates.load(folder)
+
+
+async def prepared(services: Services, kind: Kind, lead_id: str | None) -> PreparedMail:
+    """Builds the mail as the mailer does; of a made-up lead without an id.
+
+    Raises 404 for an unknown lead, 410 for one whose data is gone, `Permanent` where the template fails on it.
+    """
+    settings = services.settings
+    builder = MailBuilder(_templates(settings.templates_dir), settings.mail_from, settings.public_url)
+    if lead_id is None:
+        return builder.build(kind, SAMPLE_ID, SAMPLE, utc_now())
+    view = await lead_view(services.log, lead_id) if _ID.fullmatch(lead_id) else None
+    if view is None:
+        raise no_lead()
+    if view.lead is None or view.received_at is None:
+        raise Problem(410, "gone", "The lead's data is not stored any more")
+    return builder.build(kind, lead_id, view.lead, view.received_at)
+
+
+async def _preview(request: Incoming, kind: Kind) -> Answer:
+    services, query = services_of(request), read_query(request, PreviewQuery)
+    if query.lead_id is not None and not current(request).sees_personal_data:
+        raise Problem(403, "scope-missing", "A mail of a real lead shows personal data: it needs the scope read:pii")
+    async with redis_errors(services):
+        try:
+            mail = (await prepared(services, kind, query.lead_id)).rendered
+        except Permanent as error:
+            raise Problem(422, "template", f"The template fails on this lead: {error}") from None
+    accept = request.headers.get("accept", "")
+    if "text/plain" in accept and "text/html" not in accept:
+        return Response(f"Subject: {mail.subject}\n\n{mail.text}".encode(), media_type="text/plain", headers=_HEADERS)
+    return Response(mail.html.encode(), media_type="text/html", headers=_HEADERS)
+
+
+@read("/previews/notification", require(Scope.READ))
+async def get_notification(request: Incoming) -> Answer:
+    """The mail that subscribers get."""
+    return await _preview(request, Kind.NOTIFICATION)
+
+
+@read("/previews/welcome", require(Scope.READ))
+async def get_welcome(request: Incoming) -> Answer:
+    """The mail that the lead gets."""
+    return await _preview(request, Kind.WELCOME)
