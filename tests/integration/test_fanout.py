@@ -94,6 +94,7 @@ async def test_a_lead_asks_for_one_mail_per_matching_subscriber_and_one_for_the_
     assert await recipients(raw) == {"ada@example.com": 1, "everywhere@example.com": 1, "california@example.com": 1}
     assert {mail.lead_entry for mail in await requested(raw)} == {entry}
     rows = await raw.hgetall(keys.ledger(0, "lead-1"))
+    assert rows.pop(b"fanout").decode() == entry
     assert set(rows) == {mail.email_id.encode() for mail in await requested(raw)}
     assert {row.split()[0] for row in rows.values()} == {b"requested"}
 

@@ -8,6 +8,7 @@ one twice is harmless.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -72,12 +73,16 @@ class Directory:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._loaded = False
+        self._asked_s = 0.0
         self._lock = asyncio.Lock()
         self.snapshot = Snapshot()
 
-    async def refresh(self) -> Snapshot:
-        """Returns a snapshot that knows every change stored before this call."""
+    async def refresh(self, max_age_s: float = 0.0) -> Snapshot:
+        """Returns a snapshot that knows every change stored before this call, or `max_age_s` seconds before it."""
+        if self._loaded and time.monotonic() - self._asked_s < max_age_s:
+            return self.snapshot
         async with self._lock:
+            self._asked_s = time.monotonic()
             if not self._loaded:
                 self.snapshot = await self._load()
                 self._loaded = True

@@ -57,6 +57,7 @@ class PipelinedWriter:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            await asyncio.sleep(0)  # whoever else is ready in this turn of the loop comes along
             while self._waiting:
                 batch = [call for call in self._waiting[:MAX_BATCH] if not call[3].done()]
                 del self._waiting[:MAX_BATCH]

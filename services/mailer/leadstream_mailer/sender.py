@@ -36,6 +36,7 @@ logger = get_logger("leadstream.mailer")
 
 _STEP_ASIDE_S = 0.5
 _CRUMBS = 4
+_DIRECTORY_AGE_S = 0.02
 _REDIS_PAUSE_S = 0.5
 # Delivered too often without ever finishing: the mail fails like any other, so that its purchased lead is given back.
 POISON = "poison"
@@ -191,7 +192,7 @@ class Sender:
 
     async def _ask_limits(self, batch: Sequence[Attempt]) -> tuple[list[Ready], list[Attempt], float | None]:
         """Sorts mails into those that may be begun and those that wait; a domain's limit parks its mails."""
-        self._snapshot = snapshot = await self._directory.refresh()
+        self._snapshot = snapshot = await self._directory.refresh(_DIRECTORY_AGE_S)
         now, asked_s = datetime.now(UTC), monotonic_s()
         reasons = {attempt.request.email_id: self._why_end(attempt, snapshot, now) for attempt in batch}
         due = [attempt for attempt in batch if not reasons[attempt.request.email_id]]

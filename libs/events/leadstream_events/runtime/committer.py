@@ -81,6 +81,7 @@ class Committer:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            await asyncio.sleep(0)  # whoever else is ready in this turn of the loop comes along
             while self._waiting:
                 batch = self._waiting[: _fitting([item[0] for item in self._waiting[:MAX_BATCH]])]
                 try:

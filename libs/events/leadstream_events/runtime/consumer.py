@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
@@ -21,15 +21,19 @@ from leadstream_events.effects import Effect, Settlement, Verb
 from leadstream_events.effects import due as due_effect
 from leadstream_events.errors import RedisCause
 from leadstream_events.keys import due as due_key
-from leadstream_events.redis_client import classify, drop_connections
+from leadstream_events.redis_client import classify
 from leadstream_events.runtime.committer import Committer
 from leadstream_events.runtime.delivery import Delivery, give_up
 from leadstream_events.runtime.hooks import Hooks
-from leadstream_events.runtime.policy import ConsumerPolicy, backoff_s, is_silent, needs_new_connections, was_away
+from leadstream_events.runtime.policy import ConsumerPolicy, is_silent
+from leadstream_events.runtime.recovery import Recovery
 from leadstream_events.runtime.source import GroupSource, monotonic_s
 from leadstream_events.tasks import end
 
 logger = get_logger("leadstream.consumer")
+
+# While new entries keep coming, parked ones are asked for this often; an idle consumer sleeps until the next is due.
+_ASK_DUE_EVERY_S = 0.05
 
 
 class Handler(Protocol):
@@ -62,22 +66,24 @@ class Consumer:
         on_group_created: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._source, self._committer, self._handler = source, committer, handler
-        self._policy, self._hooks, self._on_group_created = policy, hooks, on_group_created
+        self._policy, self._hooks = policy, hooks
         self._in_flight: dict[tuple[str, str], Delivery] = {}
         self._giving_up: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
-        self._restarted = self._had_due = self._few = False
+        self._had_due = self._few = self._more_orphans = False
         self._maintained_s = self._renewed_s = self._retired_s = 0.0
-        self._next_due_s: float | None = None
-        self._failures = 0
-        self._trouble_s = 0.0
-        self._was_away = self._answers = False
-        self.trouble: RedisCause | None = None
+        self._ask_due_at_s, self._next_due_at_s = 0.0, math.inf
+        self._recovery = Recovery(source, policy, hooks, self._stopping, on_group_created)
         self.last_read_s = self.last_tick_s = monotonic_s()
+
+    @property
+    def trouble(self) -> RedisCause | None:
+        """Why Redis cannot take work now; None while it does."""
+        return self._recovery.trouble
 
     def redis_was_away(self) -> None:
         """Tells, before `run`, that Redis has come up just now: the policy's grace is waited out first."""
-        self._was_away = True
+        self._recovery.redis_was_away()
 
     def stop(self) -> None:
         """Asks the loop to stop reading, finish or release what is in flight, and return."""
@@ -134,18 +140,17 @@ class Consumer:
         await self._drain()
 
     async def _read_forever(self) -> None:
-        await self._mend(RedisCause.NOGROUP)
-        await self._let_merges_go_first()
+        await self._recovery.start()
         while True:
             self.last_tick_s = monotonic_s()
             try:
                 await self.run_once()
-                self._note_success()
+                self._recovery.note_success()
             except Exception as error:
                 cause = classify(error)
                 if cause is None:
                     raise
-                await self._note_trouble(cause.cause)
+                await self._recovery.note_trouble(cause.cause)
 
     async def run_once(self) -> int:
         """One tick: renew, claim, take what is due, read what is new. Returns how many deliveries it handed over."""
@@ -155,14 +160,19 @@ class Consumer:
         if room <= 0:
             return handed + await self._wait_for_room()
         count = min(room, self._policy.batch)
-        if not self._had_due:
-            deliveries, self._next_due_s = await self._source.take_due(count)
+        if not self._had_due and now >= min(self._ask_due_at_s, self._next_due_at_s):
+            deliveries, next_due_s = await self._source.take_due(count)
+            self._next_due_at_s = math.inf if next_due_s is None else now + next_due_s
+            self._ask_due_at_s = now + _ASK_DUE_EVERY_S
             if deliveries:
-                self._had_due = True
+                self._had_due, self._ask_due_at_s = True, now
                 return handed + self._hand_over("due", deliveries)
         # After due entries it is the turn of new ones, at once: a long queue of parked mails must not starve them.
         await self._linger()
-        deliveries = await self._source.read_new(count, 0.0 if self._had_due else self._block_s(now))
+        hurry = self._had_due or self._more_orphans
+        deliveries = await self._source.read_new(count, 0.0 if hurry else self._block_s(now))
+        if self._more_orphans:  # new entries have had their turn: the next orphans need not wait for theirs
+            self._more_orphans, self._maintained_s = False, 0.0
         self._few = 0 < len(deliveries) < count // 2
         self._had_due = False
         self.last_read_s = monotonic_s() if deliveries else self.last_read_s
@@ -179,14 +189,12 @@ class Consumer:
         """After a small batch, lets the next one gather for a moment: a batch costs much the same, small or large."""
         if self._few and self._policy.linger_s:
             self._few = False
-            await self._pause(self._policy.linger_s)
+            await self._recovery.pause(self._policy.linger_s)
 
     def _block_s(self, now: float) -> float:
         until_maintenance = max(0.001, self._maintained_s + self._policy.claim_every_s - now)
         bounds = [self._policy.block_s, until_maintenance]
-        if self._next_due_s is not None:
-            bounds.append(max(0.001, self._next_due_s))
-        return min(bounds)
+        return min(*bounds, max(0.001, self._next_due_at_s - now))
 
     async def _maintain(self, now: float) -> int:
         """Renews leases, claims orphans and removes dead consumers, each when its time has come."""
@@ -201,8 +209,7 @@ class Consumer:
             self._retired_s = now
         room = max(0, self._handler.room())
         claimed = await self._source.claim_orphans(room, self._in_flight)
-        if room and len(claimed.orphans) >= room:
-            self._maintained_s = 0.0  # there may be more: no need to wait for the next turn
+        self._more_orphans = 0 < room <= len(claimed.orphans)
         for delivery in claimed.poison:
             cause = delivery.problem.cause if delivery.problem else "poison"
             await self._dead_letter(delivery, cause, "delivered too often without ever finishing")
@@ -234,54 +241,6 @@ class Consumer:
         if await self.settle(settlement):
             self._hooks.dead(cause)
 
-    def _note_success(self) -> None:
-        if self._restarted:
-            self._restarted = False
-            self._hooks.recovered()
-        if self.trouble and monotonic_s() - self._trouble_s > 1.0:
-            logger.info("redis takes work again", group=self._source.group)
-            self.trouble, self._failures = None, 0
-            self._hooks.recovered()
-
-    async def _note_trouble(self, cause: RedisCause) -> None:
-        self._failures += 1
-        if self.trouble is not cause:
-            logger.warning("redis cannot take work; backing off", group=self._source.group, cause=cause.value)
-        self.trouble, self._trouble_s = cause, monotonic_s()
-        self._hooks.trouble(cause.value)
-        await self._pause(backoff_s(self._failures, self._policy, random.random()))
-        self._was_away = self._was_away or was_away(cause)
-        await self._mend(cause)
-        await self._let_merges_go_first()
-
-    async def _let_merges_go_first(self) -> None:
-        """Waits out the policy's grace once Redis, which was away, answers again."""
-        if self._was_away and self._answers:
-            self._was_away = False
-            await self._pause(self._policy.resume_grace_s)
-
-    async def _mend(self, cause: RedisCause) -> None:
-        """Drops connections to a server that is gone, and creates groups that are missing. Never raises for Redis."""
-        self._answers = False
-        try:
-            if needs_new_connections(cause):
-                for client in (self._source.client, self._source.blocking):
-                    await drop_connections(client)
-            created = await self._source.ensure_groups()
-            self._answers = True
-            if created and self._on_group_created:
-                await self._on_group_created()
-            if created:
-                logger.info("group created", group=self._source.group, streams=len(created))
-        except Exception as error:
-            if classify(error) is None:
-                raise
-
-    async def _pause(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-
     async def _watch(self) -> None:
         """Returns, so that `run` starts a new loop, when this one has gone silent."""
         policy = self._policy
@@ -300,8 +259,7 @@ class Consumer:
                 stuck = is_silent(now, self.last_read_s, lag, policy)
             if stuck:
                 logger.error("the loop went silent; restarting it", group=self._source.group)
-                self._hooks.restarted()
-                self._restarted = True
+                self._recovery.note_restart()
                 self.last_read_s = self.last_tick_s = now
                 return
 
