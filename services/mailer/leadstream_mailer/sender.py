@@ -233,7 +233,7 @@ class Sender:
             else:
                 unused.append(item.token)
                 self._spawn(attempt.delivery, self._settle(self._not_sent(answer, attempt, item.end)))
-        await self._limiter.give_back(unused)
+        await self._give_back(unused)
 
     def _not_sent(self, answer: bytes, attempt: Attempt, end: str | None) -> Settlement:
         now = datetime.now(UTC)
@@ -263,11 +263,15 @@ class Sender:
     async def _begin_again(self, attempt: Attempt, token: Token, again: Again) -> None:
         self._queue.appendleft(Attempt(attempt.delivery, attempt.event, attempt.request))
         if again.unreachable:
-            try:
-                await self._limiter.give_back([token])
-            except Exception as error:
-                if classify(error) is None:
-                    raise
+            await self._give_back([token])
+
+    async def _give_back(self, tokens: Sequence[Token]) -> None:
+        """A token that Redis does not take back now is lost, which errs on the safe side."""
+        try:
+            await self._limiter.give_back(tokens)
+        except Exception as error:
+            if classify(error) is None:
+                raise
 
     async def _settle(self, settlement: Settlement) -> bool:
         """True when it took effect. One that is cut short stays among the unsettled."""

@@ -13,7 +13,8 @@ from leadstream_events import keys
 from leadstream_events.directory import Directory
 from leadstream_events.errors import ConfigurationError
 from leadstream_events.redis_client import Client, classify, connect
-from leadstream_events.runtime.consumer import Consumer, Handler
+from leadstream_events.runtime.consumer import Consumer
+from leadstream_events.runtime.handler import Handler
 from leadstream_events.runtime.service import boot_name, consumer, policy_of, run_service
 from leadstream_events.settings import Settings
 from leadstream_events.writer import PipelinedWriter

@@ -4,7 +4,7 @@
 -- row     state attempts unknowns owner phase at_ms entry
 -- returns per mail {verdict, attempts, unknowns, state}
 --   go         send it now, as this attempt
---   unknown    an earlier attempt was cut off after DATA; the row is as it was
+--   unknown    another owner's attempt was cut off after DATA; the row is as it was
 --   exhausted  every attempt is used up
 --   done       it has reached a final state already
 --   busy       another entry of the same mail is being sent
@@ -18,7 +18,7 @@ local out = {}
 for at = 4, #ARGV, 3 do
   local ledger, mail, entry = KEYS[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 2]
   local row = redis.call('HGET', ledger, mail)
-  local state, attempts, unknowns, _, phase, since, by = string.match(
+  local state, attempts, unknowns, holder, phase, since, by = string.match(
     row or '', '^(%S+) (%d+) (%d+) (%S+) (%S+) (%d+) (%S+)$')
   attempts, unknowns = tonumber(attempts or 0), tonumber(unknowns or 0)
   local verdict
@@ -26,7 +26,8 @@ for at = 4, #ARGV, 3 do
     verdict = 'done'
   elseif state == 'sending' and by ~= entry and now - since < lease then
     verdict = 'busy'
-  elseif state == 'sending' and phase == 'data' then
+  elseif state == 'sending' and phase == 'data' and holder ~= owner then
+    -- Its own holder asks again only while the content has not gone out: the answer to `phase` was lost.
     verdict = 'unknown'
   elseif state ~= 'sending' and attempts >= limit then
     verdict = 'exhausted'

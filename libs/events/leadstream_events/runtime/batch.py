@@ -85,6 +85,10 @@ class BatchHandler:
                     await self._split(batch, error)
                     return
                 failures += 1
+                if failures == 1:
+                    logger.warning(
+                        "redis cannot take work; the batch waits", group=self._group, cause=trouble.cause.value
+                    )
                 self._hooks.trouble(trouble.cause.value)
                 await asyncio.sleep(backoff_s(failures, self._policy, random.random()))
         if failures:

@@ -11,6 +11,8 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from structlog.stdlib import get_logger
+
 from leadstream_events import keys, scripts
 from leadstream_events.effects import Settlement, commit_call
 from leadstream_events.errors import Backpressure
@@ -18,6 +20,8 @@ from leadstream_events.redis_client import Client, classify
 from leadstream_events.runtime.hooks import Hooks
 from leadstream_events.runtime.policy import ConsumerPolicy, backoff_s
 from leadstream_events.tasks import end
+
+logger = get_logger("leadstream.committer")
 
 MAX_BATCH = 200
 # A commit is one script, and nobody else is served meanwhile: a few milliseconds' worth.
@@ -127,8 +131,10 @@ class Committer:
 
     async def _wait(self, cause: Backpressure, failures: int, settlements: Sequence[Settlement]) -> None:
         self._hooks.trouble(cause.cause.value)
-        if failures == 1 and self._stuck:
-            self._stuck(settlements)
+        if failures == 1:
+            logger.warning("redis takes no outcomes; keeping them", group=self._group, cause=cause.cause.value)
+            if self._stuck:
+                self._stuck(settlements)
         await asyncio.sleep(backoff_s(failures, self._policy, random.random()))
 
 

@@ -13,7 +13,6 @@ import contextlib
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Protocol
 
 from structlog.stdlib import get_logger
 
@@ -24,6 +23,7 @@ from leadstream_events.keys import due as due_key
 from leadstream_events.redis_client import classify
 from leadstream_events.runtime.committer import Committer
 from leadstream_events.runtime.delivery import Delivery, give_up
+from leadstream_events.runtime.handler import Handler
 from leadstream_events.runtime.hooks import Hooks
 from leadstream_events.runtime.policy import ConsumerPolicy, is_silent
 from leadstream_events.runtime.recovery import Recovery
@@ -34,22 +34,6 @@ logger = get_logger("leadstream.consumer")
 
 # While new entries keep coming, parked ones are asked for this often; an idle consumer sleeps until the next is due.
 _ASK_DUE_EVERY_S = 0.05
-
-
-class Handler(Protocol):
-    """What a service does with deliveries."""
-
-    def room(self) -> int:
-        """How many more deliveries it can take now; 0 stops the reading."""
-
-    async def wait_for_room(self) -> None:
-        """Returns when `room()` is above 0 again. May return early."""
-
-    def take(self, deliveries: Sequence[Delivery]) -> None:
-        """Takes deliveries over. Must return at once; each one is settled later, exactly once."""
-
-    async def drain(self) -> Sequence[Delivery]:
-        """Finishes what was begun; returns what was not, to be released. May be cancelled at the deadline."""
 
 
 class Consumer:
@@ -217,7 +201,8 @@ class Consumer:
 
     def _hand_over(self, how: str, deliveries: list[Delivery]) -> int:
         # A group created again hands out once more what is being worked on: two attempts at a time would be two mails.
-        deliveries = [delivery for delivery in deliveries if delivery.place not in self._in_flight]
+        fresh = {delivery.place: delivery for delivery in deliveries if delivery.place not in self._in_flight}
+        deliveries = list(fresh.values())
         if not deliveries:
             return 0
         self._hooks.read(how, len(deliveries))
@@ -266,14 +251,25 @@ class Consumer:
     async def _drain(self) -> None:
         """Finishes what was begun within the deadline, even without Redis, releases the rest, and leaves the group."""
         work = asyncio.create_task(self._finish(), name=f"drain-{self._source.group}")
+        leases = asyncio.create_task(self._keep_leases(), name=f"leases-{self._source.group}")
         try:
             in_time, _ = await asyncio.wait({work}, timeout=self._policy.drain_s)
         finally:
-            await end(work)
+            await end(work, leases)
         if not in_time:
             logger.warning("drain deadline passed; leases will bring entries back", group=self._source.group)
         elif (error := work.exception()) and classify(error) is None:
             raise error
+
+    async def _keep_leases(self) -> None:
+        """Renews while the last work ends: the drain may outlast the lease."""
+        while True:
+            await asyncio.sleep(self._policy.renew_every_s)
+            try:
+                await self._source.renew(self.in_flight())
+            except Exception as error:
+                if classify(error) is None:
+                    raise
 
     async def _finish(self) -> None:
         unseen, begun = self._source.unseen(self._in_flight), self._handler.drain()

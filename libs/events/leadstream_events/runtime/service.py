@@ -23,7 +23,8 @@ from leadstream_events.notify import Notifier, beating
 from leadstream_events.redis_client import Client, classify, connect
 from leadstream_events.runtime.batch import BatchHandler, Handle
 from leadstream_events.runtime.committer import Committer, Stuck
-from leadstream_events.runtime.consumer import Consumer, Handler
+from leadstream_events.runtime.consumer import Consumer
+from leadstream_events.runtime.handler import Handler
 from leadstream_events.runtime.hooks import Hooks
 from leadstream_events.runtime.policy import ConsumerPolicy, consumer_name
 from leadstream_events.runtime.source import GroupSource, monotonic_s
