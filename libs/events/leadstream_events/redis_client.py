@@ -6,7 +6,6 @@ does it knowingly, with a script that tolerates it.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -65,7 +64,6 @@ def connect(url: str, *, timeout_s: float | None, max_connections: int = 64) -> 
         raise ConfigurationError(f"LEADSTREAM_REDIS_URL cannot be used: {type(error).__name__}") from None
 
 
-@cache
 def _packing_in_c(base: Any) -> Any:
     """A connection class whose commands hiredis packs: redis-py does so in its blocking client only.
 
