@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import uvicorn
 import uvloop
@@ -47,6 +48,13 @@ class Server(uvicorn.Server):
         """Serves until asked to end, and passes the word on."""
         await super().main_loop()
         self._notifier.stopping()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begins to stop. Live views end at once: a graceful end waits for answers, and theirs never end."""
+        super().handle_exit(sig, frame)
+        live = getattr(self.config.app.state, "live", None)  # type: ignore[union-attr]
+        if live is not None:
+            live.stop()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,0 +1,66 @@
+"""A real Chromium over the whole house: server, SMTP server, API, fan-out, mailer and projections as processes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.house import House
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+_ARGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--force-prefers-reduced-motion"),
+)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[sync_api.Browser]:
+    """One browser per test process."""
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
+    if path is None:
+        pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
+    with sync_api.sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=path, args=list(_ARGS))
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory, browser: sync_api.Browser) -> Iterator[House]:
+    """Everything running; without a browser it is not even started."""
+    with House(tmp_path_factory.mktemp("house"), appendfsync="no", LEADSTREAM_RETRY_DELAYS="300ms") as made:
+        yield made.start()
+
+
+@pytest.fixture
+def open_page(browser: sync_api.Browser) -> Iterator[Callable[..., sync_api.Page]]:
+    """Opens a page in a profile of its own; whatever the browser complains about fails the test."""
+    contexts, complaints = [], []
+
+    def open_one(**options: object) -> sync_api.Page:
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        return page
+
+    open_one.complaints = complaints  # type: ignore[attr-defined]
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of the test."""
+    return tmp_path
