@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.house import House
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -21,7 +24,7 @@ _ARGS = (
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[sync_api.Browser]:
+def browser() -> Iterator[Browser]:
     """One browser per test process."""
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
     if path is None:
@@ -33,18 +36,19 @@ def browser() -> Iterator[sync_api.Browser]:
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory, browser: sync_api.Browser) -> Iterator[House]:
+def house(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[House]:
     """Everything running; without a browser it is not even started."""
     with House(tmp_path_factory.mktemp("house"), appendfsync="no", LEADSTREAM_RETRY_DELAYS="300ms") as made:
         yield made.start()
 
 
 @pytest.fixture
-def open_page(browser: sync_api.Browser) -> Iterator[Callable[..., sync_api.Page]]:
+def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     """Opens a page in a profile of its own; whatever the browser complains about fails the test."""
-    contexts, complaints = [], []
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
 
-    def open_one(**options: object) -> sync_api.Page:
+    def open_one(**options: Any) -> Page:
         context = browser.new_context(**options)
         contexts.append(context)
         page = context.new_page()
@@ -58,9 +62,3 @@ def open_page(browser: sync_api.Browser) -> Iterator[Callable[..., sync_api.Page
     for context in contexts:
         context.close()
     assert complaints == []
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder of the test."""
-    return tmp_path

@@ -12,7 +12,7 @@ from leadstream_api.problems import Problem
 from leadstream_api.routing import Answer, Incoming, path_value, read
 
 _FOLDER = Path(__file__).parent / "static"
-_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _KEEP = "public, max-age=31536000, immutable"
 
 

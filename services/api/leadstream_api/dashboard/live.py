@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 
 from leadstream_api.context import Services
@@ -50,14 +50,19 @@ class Live:
         self.stopped = False
 
     @property
+    def polling(self) -> bool:
+        """True while somebody looks, so that Redis is asked."""
+        return self._task is not None and not self._task.done()
+
+    @property
     def full(self) -> bool:
         """True when nobody else may watch."""
         return self._watchers >= MOST_WATCHERS
 
-    async def watch(self) -> AsyncIterator[Version | None]:
+    async def watch(self) -> AsyncGenerator[Version | None, None]:
         """Yields each version as it comes, and None when nothing has for a while; ends with the process."""
         self._watchers += 1
-        if self._task is None or self._task.done():
+        if not self.polling:
             self._ticks = 0
             self._task = asyncio.create_task(self._run(), name="dashboard-live")
         try:

@@ -6,7 +6,8 @@ from the one poller of the process; a stream costs its watcher nothing while not
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 
 import msgspec
 from litestar import Response
@@ -37,25 +38,26 @@ def message(event: str, data: object) -> bytes:
     return b"event: " + event.encode() + b"\ndata: " + msgspec.json.encode(data) + b"\n\n"
 
 
-async def stream(live: Live, *, overview: bool, pii: bool) -> AsyncIterator[bytes]:
+async def stream(live: Live, *, overview: bool, pii: bool) -> AsyncGenerator[bytes, None]:
     """The events of one watcher: what changed since the last version that he got."""
     yield f"retry: {_RETRY_MS}\n\n".encode()
     parts: Mapping[str, str] = {}
     marks: Mapping[str, str] = {}
-    async for version in live.watch():
-        if version is None:
-            yield b": still here\n\n"
-            continue
-        out = b""
-        if overview:
-            fresh = version.parts[pii]
-            changed = {name: text for name, text in fresh.items() if parts.get(name) != text}
-            parts = {**parts, **fresh}
-            out += message("regions", changed) if changed else b""
-        if version.overview.marks and version.overview.marks != marks:
-            marks = version.overview.marks
-            out += message("marks", marks)
-        yield out or b": \n\n"
+    async with aclosing(live.watch()) as versions:  # else it would only end when it is collected
+        async for version in versions:
+            if version is None:
+                yield b": still here\n\n"
+                continue
+            out = b""
+            if overview:
+                fresh = version.parts[pii]
+                changed = {name: text for name, text in fresh.items() if parts.get(name) != text}
+                parts = {**parts, **fresh}
+                out += message("regions", changed) if changed else b""
+            if version.overview.marks and version.overview.marks != marks:
+                marks = version.overview.marks
+                out += message("marks", marks)
+            yield out or b": \n\n"
 
 
 @read("/events", require(Scope.READ), documented=False)
