@@ -1,19 +1,18 @@
-"""A lead's whole story, found by whatever a person has in hand: lead id, mail id, Message-ID or address.
+"""A lead's whole story, found by whatever a person has in hand: lead id, mail id, Message-ID, address or subscriber.
 
-Ids of leads cost a few reads. An address or a mail id is nobody's key: the newest `SCAN` entries are looked through,
-and the answer says when there were more.
+Ids of leads cost a few reads. Anything else is nobody's key: see `searching`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from leadstream_cli.connection import redis_client, stored_partitions
-from leadstream_cli.queries import order
-from leadstream_cli.raw_entry import RawEntry, raw_entry
+from leadstream_cli.dead_choice import subscriber_id
+from leadstream_cli.raw_entry import RawEntry
+from leadstream_cli.searching import PAGE, Wanted, leads_about, newest_with
 from leadstream_events import keys
 from leadstream_events.errors import NotFound
 from leadstream_events.log import StreamLog
@@ -24,8 +23,6 @@ from leadstream_events.writer import PipelinedWriter
 if TYPE_CHECKING:
     from leadstream_events.redis_client import Client
 
-SCAN = 30_000
-_PAGE = 1_000
 _MAX_LEADS = 20
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -46,14 +43,6 @@ class Story:
         return row
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The leads that a search found, newest first; `complete` is False when older entries were not looked at."""
-
-    lead_ids: tuple[str, ...]
-    complete: bool
-
-
 async def lead_story(lead_id: str) -> Story:
     """The story of one lead; `NotFound` when there is none."""
     async with redis_client() as client:
@@ -68,16 +57,33 @@ async def lead_story_in(log: StreamLog, lead_id: str) -> Story:
     return story
 
 
-async def stories(wanted: str) -> tuple[list[Story], bool]:
-    """The stories that a lead id, mail id, Message-ID or address leads to, and whether the search was complete."""
+async def stories(wanted: str, subscriber: str | None = None) -> tuple[list[Story], bool]:
+    """The newest stories that a lead id, mail id, Message-ID or address leads to, or of a subscriber's mails; and
+    whether these are all there are."""
     async with redis_client() as client:
         partitions = await stored_partitions(client)
-        direct = await _story(client, partitions, wanted.lower()) if _UUID.fullmatch(wanted.lower()) else None
-        if direct is not None:
-            return [direct], True
-        found = await _search(client, partitions, wanted)
-        told = [await _story(client, partitions, lead_id) for lead_id in found.lead_ids[:_MAX_LEADS]]
-    return [story for story in told if story is not None], found.complete and len(found.lead_ids) <= _MAX_LEADS
+        if subscriber is not None:
+            known = await subscriber_id(client, subscriber)
+            found = await leads_about(client, partitions, Wanted(known, ("subscriber_id",)), _MAX_LEADS)
+        else:
+            direct = await _story(client, partitions, wanted.lower()) if _UUID.fullmatch(wanted.lower()) else None
+            if direct is not None:
+                return [direct], True
+            found = await leads_about(client, partitions, _meant(wanted), _MAX_LEADS)
+        told = [await _story(client, partitions, lead_id) for lead_id in found.lead_ids]
+    return [story for story in told if story is not None], found.complete
+
+
+def _meant(wanted: str) -> Wanted:
+    """A mail id or Message-ID is in one lead's requests; an address in leads and requests."""
+    mail_id = wanted.strip("<>").partition("@")[0].lower()
+    if _UUID.fullmatch(mail_id):
+        return Wanted(mail_id, ("email_id",), single=True)
+    if "@" not in wanted:
+        raise NotFound(
+            f"{wanted[:64]!r} is no lead that is stored; give one, a mail id, a Message-ID, an address or --subscriber"
+        )
+    return Wanted(wanted, ("to",), in_leads=True)
 
 
 def open_log(client: Client, partitions: int) -> StreamLog:
@@ -90,64 +96,8 @@ async def _story(client: Client, partitions: int, lead_id: str) -> Story | None:
     view = await lead_view(log, lead_id, await SubscriberStore(client).all())
     if view is None:
         return None
-    key = keys.stream(log.partition(lead_id), keys.DEAD)
-    dead = await _newest(
-        client, key, log.partition(lead_id), lead_id.encode(), lambda e: e.fields.get("subject") == lead_id, _PAGE
+    number = log.partition(lead_id)
+    dead, _ = await newest_with(
+        client, keys.stream(number, keys.DEAD), number, lead_id, lambda e: e.fields.get("subject") == lead_id, 20 * PAGE
     )
-    return Story(view, tuple(reversed(dead[0])))
-
-
-async def _search(client: Client, partitions: int, wanted: str) -> Found:
-    """A mail id or Message-ID is in the requests; an address in the leads and in the requests."""
-    mail_id = wanted.strip("<>").partition("@")[0].lower()
-    by_mail = _UUID.fullmatch(mail_id) is not None
-    if not by_mail and "@" not in wanted:
-        raise NotFound(
-            f"{wanted[:64]!r} is no lead that is stored; give a lead id, a mail id, a Message-ID or an address"
-        )
-    needle, field = (mail_id, "email_id") if by_mail else (wanted, "to")
-    hits: dict[str, str] = {}
-    complete = True
-    for number in range(partitions):
-        for name in (keys.EMAILS,) if by_mail else (keys.LEADS, keys.EMAILS):
-            key = keys.stream(number, name)
-            entries, whole = await _newest(client, key, number, needle.encode(), _about(needle, field), SCAN)
-            complete &= whole
-            for entry in entries:
-                lead_id = entry.fields.get("subject", "")
-                hits[lead_id] = max(hits.get(lead_id, "0-0"), entry.entry_id, key=order)
-        if by_mail and hits:
-            break
-    newest = sorted(hits, key=lambda lead_id: order(hits[lead_id]), reverse=True)
-    return Found(tuple(newest), complete or (by_mail and bool(hits)))
-
-
-def _about(needle: str, field: str) -> Callable[[RawEntry], bool]:
-    def holds(entry: RawEntry) -> bool:
-        data = entry.data if isinstance(entry.data, dict) else {}
-        lead = data.get("lead")
-        own = lead.get("email") if field == "to" and isinstance(lead, dict) else data.get(field)
-        return str(own).casefold() == needle.casefold()
-
-    return holds
-
-
-async def _newest(
-    client: Client, key: str, partition: int, needle: bytes, holds: Callable[[RawEntry], bool], scan: int
-) -> tuple[list[RawEntry], bool]:
-    """Entries of the newest `scan` that hold the bytes and the condition, newest first; and whether that was all."""
-    out: list[RawEntry] = []
-    looked, position = 0, "+"
-    small = needle.lower()
-    while looked < scan:
-        page = await client.xrevrange(key, position, "-", count=_PAGE)
-        for entry_id, fields in page:
-            hay = fields.get(b"data", b"") + b" " + fields.get(b"subject", b"")
-            if small in hay.lower():
-                entry = raw_entry(key, partition, entry_id, fields)
-                out += [entry] if holds(entry) else []
-        looked += len(page)
-        if len(page) < _PAGE:
-            return out, True
-        position = f"({page[-1][0].decode()}"
-    return out, False
+    return Story(view, tuple(reversed(dead)))

@@ -12,12 +12,12 @@ from textual.widgets import DataTable, Footer, Static
 
 from leadstream_cli.output import Output, age
 from leadstream_cli.top_data import Snapshot, count_text, look, mail_lines, per_second
-from leadstream_cli.top_drill import causes_screen, pending_screen, trouble
+from leadstream_cli.top_drill import RowTable, causes_screen, number, pending_screen, trouble
 from leadstream_events.limits import Rate
 from leadstream_events.log import StreamLog
 from leadstream_events.views_flow import Flow
 
-_GROUPS = ("GROUP", "LAG", "LAG AGE", "PENDING", "PARKED", "OLDEST", "WORKERS", "DONE/s")
+_GROUPS = ("GROUP", "LAG", "BEHIND", "PENDING", "PARKED", "OLDEST", "CONS", "DONE/s")
 _STREAMS = ("STREAM", "ENTRIES", "NEW/s", "NEWEST")
 
 
@@ -35,7 +35,6 @@ class TopApp(App[None]):
     DataTable { background: $surface; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "open", "Pending", show=True, priority=False),
         Binding("d", "dead", "Dead letters"),
         Binding("p", "pause", "Pause"),
         Binding("r", "refresh_now", "Refresh"),
@@ -52,13 +51,13 @@ class TopApp(App[None]):
     def compose(self) -> ComposeResult:
         yield Static("", id="head", classes="title", markup=False)
         yield Static("", id="mails", markup=False)
-        yield DataTable(id="groups", cursor_type="row")
+        yield RowTable(id="groups", cursor_type="row")
         with Vertical(classes="lower"):
             yield DataTable(id="streams", cursor_type="none", show_cursor=False)
         yield Footer()
 
     async def on_mount(self) -> None:
-        self.query_one("#groups", DataTable).add_columns(*_GROUPS)
+        self.query_one("#groups", RowTable).add_columns(*_GROUPS)
         self.query_one("#streams", DataTable).add_columns(*_STREAMS)
         self.query_one("#streams", DataTable).can_focus = False
         self.query_one("#groups").focus()
@@ -87,30 +86,33 @@ class TopApp(App[None]):
     def _show(self, shot: Snapshot) -> None:
         base = self.screen_stack[0]
         base.query_one("#mails", Static).update("\n".join(mail_lines(shot)))
-        groups = base.query_one("#groups", DataTable)
+        groups = base.query_one("#groups", RowTable)
         at = groups.cursor_row
         groups.clear()
         for line in shot.groups:
             cells = (
-                *(line.group, count_text(line), age(line.lag_age_s), str(line.pending), str(line.parked)),
+                *(count_text(line), age(line.lag_age_s), str(line.pending), str(line.parked)),
                 *(age(line.oldest_s), str(line.consumers), per_second(line.per_s)),
             )
-            groups.add_row(*cells, key=line.group)
+            groups.add_row(line.group, *map(number, cells), key=line.group)
         groups.move_cursor(row=min(at, max(0, groups.row_count - 1)))
         streams = base.query_one("#streams", DataTable)
         streams.clear()
         for row in shot.streams:
-            streams.add_row(row.stream, str(row.entries), per_second(row.per_s), age(row.newest_s))
+            streams.add_row(row.stream, *map(number, (str(row.entries), per_second(row.per_s), age(row.newest_s))))
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         """Enter on a group."""
         if event.data_table.id == "groups" and event.row_key.value:
             self.push_screen(pending_screen(self._events, event.row_key.value, self._out))
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The keys of the first screen are for the first screen."""
+        return len(self.screen_stack) <= 1 or action not in ("dead", "pause", "refresh_now")
+
     def action_dead(self) -> None:
         """Dead letters by cause."""
-        if len(self.screen_stack) == 1:
-            self.push_screen(causes_screen(self._events, self._out))
+        self.push_screen(causes_screen(self._events, self._out))
 
     async def action_pause(self) -> None:
         """Stops reading, or goes on."""

@@ -20,6 +20,8 @@ from leadstream_events.log import StreamLog
 from leadstream_events.views_flow import Flow, GroupFlow, flow
 from leadstream_events.views_stats import Bucket, series
 
+# What fits beside its name into 80 columns.
+SPARK = 56
 _METRICS = ("sent", "deferred", "failed", "skipped")
 
 
@@ -189,9 +191,9 @@ def mail_lines(shot: Snapshot) -> list[str]:
     spooled = "" if shot.door.spooled is None else f", {shot.door.spooled} leads spooled"
     hour = "  ".join(f"{name} {count}" for name, count in shot.hour.items())
     return [
-        f"mails started now   {window}",
+        f"mails in the window {window}",
         f"last hour           {hour}",
-        f"sent by minute      {spark(shot.minutes)}",
+        f"sent by minute      {spark(shot.minutes[-SPARK:])}",
         f"oldest waiting      {oldest}",
         f"dead letters {shot.dead:<6} API {shot.door.status}{spooled}",
     ]

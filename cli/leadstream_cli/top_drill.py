@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
@@ -37,6 +38,17 @@ Open: TypeAlias = "Callable[[str], Screen[None] | None]"
 _BACK: list[BindingType] = [Binding("escape,q,backspace", "app.pop_screen", "Back"), Binding("r", "reload", "Reload")]
 
 
+class RowTable(DataTable[str | Text]):
+    """A table whose footer tells that Enter opens a row."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select_cursor", "Open")]
+
+
+def number(text: str) -> Text:
+    """A cell on the right."""
+    return Text(text, justify="right")
+
+
 class TableScreen(Screen[None]):
     """A table that is read once, and again on `r`; Enter opens what a row stands for."""
 
@@ -48,16 +60,16 @@ class TableScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Static(self._title, classes="title", markup=False)
-        yield DataTable(cursor_type="row")
+        yield RowTable(cursor_type="row")
         yield Footer()
 
     async def on_mount(self) -> None:
-        self.query_one(DataTable).add_columns(*self._columns)
+        self.query_one(RowTable).add_columns(*self._columns)
         await self.action_reload()
 
     async def action_reload(self) -> None:
         """Reads the rows again."""
-        table = self.query_one(DataTable)
+        table = self.query_one(RowTable)
         try:
             lines = await self._load()
         except Exception as error:
@@ -130,17 +142,17 @@ def pending_screen(log: StreamLog, group: str, out: Output) -> TableScreen:
                 item.lead_id,
                 (
                     f"{item.stream}/{item.entry}",
-                    item.type,
                     "-" if item.attempts is None else str(item.attempts),
                     age(item.age_s),
-                    item.owner,
                     str(out.clean(item.last_error or "-")),
+                    item.type,
+                    item.owner,
                 ),
             )
             for item in items
         ]
 
-    columns = ("ENTRY", "TYPE", "TRIES", "AGE", "OWNER", "LAST ERROR")
+    columns = ("ENTRY", "TRIES", "AGE", "LAST ERROR", "TYPE", "OWNER")
     return TableScreen(f"pending for {group}", columns, load, _story_of(log, out), "nothing")
 
 

@@ -16,18 +16,22 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("wanted", metavar="ID|EMAIL")
+@click.argument("wanted", metavar="[ID|EMAIL]", default="")
+@click.option("--subscriber", help="The newest leads that this subscriber was to get: id, address or name.")
 @output_options
-def trace(wanted: str, out: Output) -> None:
-    """Show everything that happened to a lead: by lead id, mail id, Message-ID or e-mail address.
+def trace(wanted: str, subscriber: str | None, out: Output) -> None:
+    """Show everything that happened to a lead: by lead id, mail id, Message-ID, e-mail address or subscriber.
 
     An address finds the newest leads it came with, or whose mails went to it.
     """
-    from leadstream_cli.story import SCAN, stories
+    from leadstream_cli.searching import SCAN
+    from leadstream_cli.story import stories
 
-    found, complete = asyncio.run(stories(wanted))
+    if bool(wanted) == (subscriber is not None):
+        raise click.UsageError("give an id, a Message-ID or an address, or --subscriber", click.get_current_context())
+    found, complete = asyncio.run(stories(wanted, subscriber))
     if not complete:
-        say(f"looked at the newest {SCAN} entries of each stream only, and shows 20 leads at the most")
+        say(f"there may be more: it looks at the newest {SCAN} entries of each stream, and shows 20 leads at the most")
     if not found:
         raise NotFound("nothing is stored about this")
     if out.as_json:

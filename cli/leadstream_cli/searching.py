@@ -1,0 +1,125 @@
+"""Finds entries by what is in them, newest first, on the server: a page at a time, so that nobody waits for it.
+
+There is no index of addresses or mail ids. It would cost the projections a write and about a hundred bytes per mail for
+ever, and addresses in it would have to be erased with their lead; a search looks at some 700,000 entries a second, and
+only hits travel. `SCAN` bounds it per stream, and the answer says when it ended there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from leadstream_cli.queries import order
+from leadstream_cli.raw_entry import RawEntry, raw_entry
+from leadstream_events import keys
+
+if TYPE_CHECKING:
+    from leadstream_events.redis_client import Client
+
+SCAN = 1_000_000
+PAGE = 1_000
+
+# Returns {entries looked at, last id, {id, ...} of entries whose data or subject holds the text}.
+_PAGE_WITH = """
+local page = redis.call('XREVRANGE', KEYS[1], ARGV[1], '-', 'COUNT', ARGV[2])
+local found, lower, find = {}, string.lower, string.find
+for number = 1, #page do
+  local fields = page[number][2]
+  for at = 1, #fields, 2 do
+    if (fields[at] == 'data' or fields[at] == 'subject') and find(lower(fields[at + 1]), ARGV[3], 1, true) then
+      found[#found + 1] = page[number][1]
+      break
+    end
+  end
+end
+return {#page, #page > 0 and page[#page][1] or '', found}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to look for: a text in one of the `fields` of requests, and of leads as their `email` too if `in_leads`.
+
+    `single`: there can be but one lead.
+    """
+
+    text: str
+    fields: tuple[str, ...]
+    in_leads: bool = False
+    single: bool = False
+
+    def holds(self, entry: RawEntry) -> bool:
+        """True when the entry is really about it, and does not just quote it."""
+        data = entry.data if isinstance(entry.data, dict) else {}
+        lead = data.get("lead")
+        own = [data.get(name) for name in self.fields]
+        own += [lead.get("email")] if self.in_leads and isinstance(lead, dict) else []
+        return any(str(value).casefold() == self.text.casefold() for value in own if value is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The leads that a search found, newest first; `complete` is False when there may be older ones."""
+
+    lead_ids: tuple[str, ...]
+    complete: bool
+
+
+async def leads_about(client: Client, partitions: int, wanted: Wanted, limit: int) -> Found:
+    """The newest `limit` leads that it is about."""
+    hits: dict[str, str] = {}
+    complete = True
+    for number in range(partitions):
+        for name in (keys.LEADS, keys.EMAILS) if wanted.in_leads else (keys.EMAILS,):
+            key = keys.stream(number, name)
+            entries, whole = await newest_with(client, key, number, wanted.text, wanted.holds, SCAN, limit + 1)
+            complete &= whole
+            for entry in entries:
+                lead_id = entry.fields.get("subject", "")
+                hits[lead_id] = max(hits.get(lead_id, "0-0"), entry.entry_id, key=order)
+        if wanted.single and hits:
+            return Found(tuple(hits), True)
+    newest = sorted(hits, key=lambda lead_id: order(hits[lead_id]), reverse=True)
+    return Found(tuple(newest[:limit]), complete and len(newest) <= limit)
+
+
+async def newest_with(
+    client: Client,
+    key: str,
+    partition: int,
+    text: str,
+    holds: Callable[[RawEntry], bool],
+    scan: int,
+    leads: int | None = None,
+) -> tuple[list[RawEntry], bool]:
+    """Entries of the newest `scan` that hold the text and the condition, newest first; and whether that was all.
+
+    Ends early once entries of so many `leads` were found.
+    """
+    out: list[RawEntry] = []
+    looked, position = 0, "+"
+    # The server's `lower` knows ASCII only, as does this.
+    needle = "".join(char.lower() if char.isascii() else char for char in text)
+    while looked < scan:
+        count, last, ids = await client.eval(_PAGE_WITH, 1, key, position, PAGE, needle)
+        out += await _read(client, key, partition, ids, holds) if ids else []
+        looked += int(count)
+        if count < PAGE:
+            return out, True
+        if leads is not None and len({entry.fields.get("subject") for entry in out}) >= leads:
+            return out, False
+        position = f"({last.decode()}"
+    return out, False
+
+
+async def _read(
+    client: Client, key: str, partition: int, ids: list[bytes], holds: Callable[[RawEntry], bool]
+) -> list[RawEntry]:
+    async with client.pipeline(transaction=False) as pipe:
+        for entry_id in ids:
+            pipe.xrange(key, entry_id, entry_id)
+        found = await pipe.execute()
+    entries = [raw_entry(key, partition, *each[0]) for each in found if each]
+    return [entry for entry in entries if holds(entry)]
