@@ -23,6 +23,7 @@ from leadstream_events.errors import ConfigurationError, Conflict
 from leadstream_events.ids import partition_of
 from leadstream_events.redis_client import Client
 from leadstream_events.schemas.lead import address_key
+from leadstream_events.schemas.subscriber import Subscriber, Suppression
 from leadstream_events.subscribers import SubscriberStore
 
 _GROUPS = {keys.LEADS: keys.FANOUT, keys.EMAILS: keys.MAILER, keys.OUTCOMES: keys.QUOTA}
@@ -141,20 +142,20 @@ class Restorer:
 
     def _subscriber_effects(self, item: Stored, data: Mapping[str, Any]) -> Effects:
         if item.type in ("SubscriberAdded", "SubscriberChanged"):
-            subscriber = data["subscriber"]
-            name, address = subscriber["id"], address_key(subscriber["email"])
+            subscriber = Subscriber.model_validate(data["subscriber"])
+            name, address = subscriber.id, address_key(subscriber.email)
             old = self._addresses.get(name)
             self._addresses[name] = address
             effects: Effects = [("HDEL", _EMAILS, old, "")] if old and old != address else []
-            text = msgspec.json.encode(subscriber).decode()
+            text = subscriber.model_dump_json()
             return [*effects, ("HSET", _EMAILS, address, name), ("HSET", _STATE, name, text)]
         if item.type == "SubscriberRemoved":
             old = self._addresses.pop(data["subscriber_id"], None)
             freed: Effects = [("HDEL", _EMAILS, old, "")] if old else []
             return [*freed, ("HDEL", _STATE, data["subscriber_id"], "")]
         if item.type == "RecipientSuppressed":
-            text = msgspec.json.encode(data["suppression"]).decode()
-            return [("HSET", _SUPPRESSIONS, address_key(data["suppression"]["address"]), text)]
+            suppression = Suppression.model_validate(data["suppression"])
+            return [("HSET", _SUPPRESSIONS, address_key(suppression.address), suppression.model_dump_json())]
         if item.type == "RecipientReleased":
             return [("HDEL", _SUPPRESSIONS, address_key(data["address"]), "")]
         return []

@@ -1,6 +1,7 @@
 -- restore: stores an imported entry under the id that it had, and leads the working group past it in the same step.
 -- KEYS[1] stream  KEYS[2] checkpoints  KEYS[3] ledger of the lead  KEYS[4..] what the effects touch
--- ARGV[1] entry id  ARGV[2] event id  ARGV[3] group that must not do it ('': none)  ARGV[4] ledger field ('': none)
+-- ARGV[1] entry id  ARGV[2] event id ('': it has none, and is the same if every field is)
+-- ARGV[3] group that must not do it ('': none)  ARGV[4] ledger field ('': none)
 -- ARGV[5] its value; for a mail `state attempts unknowns at_ms`  ARGV[6] number of effects, then per effect HSET | HDEL,
 --         key number, field, value ('' for HDEL); then the fields of the entry
 -- returns 1 stored | 0 it is there already | -1 another event has this id | -2 newer entries are there |
@@ -9,12 +10,16 @@
 local stream, checkpoints, ledger = KEYS[1], KEYS[2], KEYS[3]
 local id, event, group, field, value, effects = unpack(ARGV, 1, 6)
 
+local at = 7 + 4 * tonumber(effects)
+
 local there = redis.call('XRANGE', stream, id, id)[1]
 if there then
-  for at = 1, #there[2], 2 do
-    if there[2][at] == 'id' and there[2][at + 1] == event then return 0 end
+  local same = #there[2] == #ARGV - at + 1
+  for number, part in ipairs(there[2]) do
+    if event ~= '' and number % 2 == 1 and part == 'id' and there[2][number + 1] == event then return 0 end
+    same = same and part == ARGV[at + number - 1]
   end
-  return -1
+  return same and 0 or -1
 end
 local function later(one, other)
   local ms, seq = string.match(one, '^(%d+)-(%d+)$')
@@ -30,7 +35,6 @@ if group ~= '' then
   end
 end
 
-local at = 7 + 4 * tonumber(effects)
 redis.call('XADD', stream, id, unpack(ARGV, at))
 if group ~= '' then
   redis.call('XGROUP', 'SETID', stream, group, id)
