@@ -16,7 +16,7 @@ export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up test lint types bench faults fuzz requirements configuration load clean
+.PHONY: help demo up test lint types bench faults fuzz requirements configuration load kills clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,8 +74,12 @@ requirements: ## Write requirements/*.txt anew from pyproject.toml
 configuration: $(STAMP) ## Write docs/configuration.md anew from the settings
 	@$(BIN)/python -m leadstream_events.settings_reference > docs/configuration.md
 
-load: $(STAMP) ## Send 10,000 leads through real processes and check every mail and counter
-	@$(BIN)/python -m tests.acceptance.load
+load: $(STAMP) ## Send 10,000 leads through `leadstream up` and check every mail and counter
+	@$(BIN)/python -m tests.acceptance.up
+
+kills: $(STAMP) ## The same load on processes of our own, killing one of each kind in the middle
+	@for victim in api fanout mailer projections redis; do \
+		$(BIN)/python -m tests.acceptance.load --leads 10000 --kill $$victim || exit 1; done
 
 clean: ## Remove the environment and every cache; data directories stay
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
