@@ -39,10 +39,3 @@ async def get_asset(request: Incoming) -> Answer:
         raise Problem(404, "not-found", "There is no such file")
     content, kind = found
     return Response(content, media_type=kind, headers={"Cache-Control": _KEEP})
-
-
-@read("/favicon.ico", open_to_all, documented=False)
-async def get_icon(request: Incoming) -> Answer:
-    """The icon under the name that browsers ask for by themselves, beside a JSON answer too."""
-    _, content, kind = _FILES["icon"]
-    return Response(content, media_type=kind, headers={"Cache-Control": "public, max-age=86400"})

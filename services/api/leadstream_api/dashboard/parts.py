@@ -15,6 +15,7 @@ def regions(overview: Overview, *, pii: bool) -> Mapping[str, str]:
     out = {"banner": render("parts/banner.html", o=overview)}
     if overview.flow is None:
         return out
+    out["badge"] = render("parts/badge.html", open_letters=overview.open_letters)
     for name in ("meters", "flow"):
         out[name] = render(f"parts/{name}.html", o=overview)
     for bucket, drawn in overview.charts.items():

@@ -35,7 +35,6 @@ def routes() -> Router:
             overview.get_overview,
             sse.get_events,
             assets.get_asset,
-            assets.get_icon,
             leads.get_leads,
             leads.get_lead,
             leads.post_mail,

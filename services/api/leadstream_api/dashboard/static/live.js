@@ -6,6 +6,7 @@ const light = document.getElementById("live");
 let source = null;
 let marks = null;
 let timer = 0;
+let late = false;
 
 function say(text, state) {
   if (!light) return;
@@ -21,7 +22,10 @@ function busy(part) {
 }
 
 function put(part, html) {
-  if (busy(part)) return;
+  if (busy(part)) {
+    late = true;
+    return;
+  }
   part.innerHTML = html;
 }
 
@@ -36,7 +40,8 @@ function onRegions(event) {
 function onMarks(event) {
   const now = JSON.parse(event.data);
   const wanted = (body.dataset.refreshOn || "").split(" ").filter(Boolean);
-  const changed = marks && wanted.some((name) => marks[name] !== now[name]);
+  // The first marks say nothing of what came between the page and them, so they count as a change.
+  const changed = wanted.length > 0 && (!marks || wanted.some((name) => marks[name] !== now[name]));
   marks = now;
   if (changed && !timer) timer = setTimeout(reload, 700);
 }
@@ -69,6 +74,15 @@ function close() {
   if (source) source.close();
   source = null;
 }
+
+// What was left alone while somebody worked in it is made good afterwards.
+function catchUp() {
+  if (!late || timer) return;
+  late = false;
+  timer = setTimeout(reload, 300);
+}
+document.addEventListener("focusout", catchUp);
+document.addEventListener("toggle", catchUp, true);
 
 // A hidden page costs nothing; when it is looked at again it catches up.
 document.addEventListener("visibilitychange", () => {
