@@ -13,7 +13,7 @@ _COLUMNS = (
     Column("number", "MAIL", right=True),
     Column("at", "AT", lambda value: str(value)[:19]),
     Column("to", "TO"),
-    Column("mail_subject", "SUBJECT"),
+    Column("subject", "SUBJECT"),
     Column("size", "BYTES", right=True),
 )
 
@@ -24,7 +24,10 @@ _COLUMNS = (
 @click.option("--counts", is_flag=True, help="Only how many mails came, and how many of them twice.")
 @output_options
 def inbox(number: int | None, limit: int, counts: bool, out: Output) -> None:
-    """Show the latest mails of the local inbox, or mail NUMBER as it came."""
+    """Show the latest mails of the local inbox, or mail NUMBER as it came.
+
+    Subjects are shown in full: it holds what this machine has sent to itself.
+    """
     from leadstream_cli.http_client import ApiClient
 
     up = running()
@@ -41,6 +44,6 @@ def inbox(number: int | None, limit: int, counts: bool, out: Output) -> None:
     elif counts:
         out.record(answer.body)
     else:
-        rows = [{**mail, "to": mail["recipients"], "mail_subject": mail.pop("subject")} for mail in answer.body]
+        rows = [{**mail, "to": mail["recipients"]} for mail in answer.body]
         out.table(rows, _COLUMNS, "no mail yet")
         say(f"{totals['mails']} mails, {totals['doubled']} doubled")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import signal
@@ -18,6 +19,7 @@ import pytest
 from redis import Redis
 
 from tests.integration.cli.conftest import command, environment, run_process
+from tests.support.waiting import eventually_sync
 
 LEADS = "leadstream:{0}:leads"
 
@@ -45,11 +47,24 @@ READING = (
     ("lead", "show", "x"),
     ("subscribers", "list"),
     ("suppressions", "list"),
+    ("trace", "--subscriber", "x"),
     ("dead", "list"),
+    ("projections", "status"),
+    ("operations",),
+    ("top",),
+    ("export",),
+)
+CHANGING = (
+    ("dead", "redrive", "--all", "--yes"),
+    ("dead", "drop", "--all", "--yes", "--reason", "x"),
+    ("claim", "mailer", "--yes"),
+    ("seek", "mailer", "--to", "beginning", "--yes"),
+    ("trim", "leads", "--before", "1d", "--yes"),
+    ("import", "-", "--yes"),
 )
 
 
-@pytest.mark.parametrize("args", READING, ids=" ".join)
+@pytest.mark.parametrize("args", (*READING, *CHANGING), ids=" ".join)
 def test_a_dead_redis_is_one_clear_line_and_exit_code_1(tmp_path: Path, args: tuple[str, ...]) -> None:
     result = run_process(*args, cwd=tmp_path, env={"LEADSTREAM_REDIS_URL": "redis://me:hunter2@127.0.0.1:1/0"})
     assert (result.code, result.out) == (1, "")
@@ -89,8 +104,8 @@ def test_the_help_imports_neither_redis_nor_any_service(tmp_path: Path) -> None:
 def test_reading_streams_imports_no_schema(tmp_path: Path, redis_url: str) -> None:
     code = (
         "import sys; from leadstream_cli.main import run\n"
-        "for args in (['streams'], ['groups'], ['pending'], ['tail', 'leads']):\n"
-        "    assert run(args) == 0\n"
+        "for line in ('streams', 'groups', 'pending', 'tail leads', 'dead list', 'operations', 'export'):\n"
+        "    assert run(line.split()) == 0\n"
         "sys.exit(str({'pydantic', 'rich.console', 'leadstream_events.envelope'} & set(sys.modules) or '0'))"
     )
     env = environment({"LEADSTREAM_REDIS_URL": redis_url})
@@ -109,6 +124,55 @@ def test_a_reader_that_leaves_the_pipe_is_no_failure(tmp_path: Path, redis_url: 
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(20) == 0
+
+
+def test_a_reader_that_leaves_an_export_is_no_failure(tmp_path: Path, redis_url: str) -> None:
+    with Redis.from_url(redis_url, protocol=2) as client, client.pipeline() as pipe:
+        for number in range(3_000):
+            pipe.xadd(LEADS, {"type": "LeadReceived", "data": '{"note": "' + "x" * 200 + '"}'}, id=f"{number + 1}-0")
+        pipe.execute()
+    with running("export", cwd=tmp_path, url=redis_url) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert b'"entryid":"1-0"' in process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(20) == 0
+
+
+def test_ctrl_c_ends_a_slow_redrive_without_a_traceback_and_what_was_done_is_done_once(
+    tmp_path: Path, redis_url: str
+) -> None:
+    dead = "leadstream:{0}:dead"
+    with Redis.from_url(redis_url, protocol=2) as client:
+        client.xadd(LEADS, {"id": "x"}, id="1-0")
+        client.xgroup_create(LEADS, "fanout", "$")
+        data = {"stream": "leads", "entry_id": "1-0", "group": "fanout", "cause": "bug", "fields": {"id": "x"}}
+        fields = {"id": "i", "type": "EntryDeadLettered", "v": "1", "time": "2026-01-31T09:00:00Z", "subject": "s"}
+        for _ in range(2):
+            client.xadd(dead, fields | {"data": json.dumps(data)})
+        with running("dead", "redrive", "--all", "--yes", "--rate", "1/h", cwd=tmp_path, url=redis_url) as process:
+            assert process.stderr is not None
+            eventually_sync(lambda: client.xlen(dead) == 1, "the first letter to be redriven")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 130
+            assert process.stderr.read() == b"interrupted\n"
+        assert client.xlen(dead) == 1
+
+
+def test_top_on_a_terminal_ends_with_ctrl_c_and_leaves_the_screen_as_it_was(tmp_path: Path, redis_url: str) -> None:
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    env = environment({"LEADSTREAM_REDIS_URL": redis_url, "TERM": "xterm"})
+    with subprocess.Popen(command("top"), stdin=slave, stdout=slave, stderr=slave, env=env, cwd=tmp_path) as process:
+        os.close(slave)
+        seen = b""
+        while b"dead letters" not in seen:
+            seen += os.read(master, 65_536)
+        os.write(master, b"\x03")
+        while b"\x1b[?1049l" not in seen:
+            seen += os.read(master, 65_536)
+        assert process.wait(20) == 0
+    os.close(master)
 
 
 def test_ctrl_c_ends_tail_f_without_a_traceback(tmp_path: Path, redis_url: str) -> None:

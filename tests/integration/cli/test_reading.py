@@ -125,6 +125,31 @@ def test_trace_finds_the_story_by_lead_id_mail_id_message_id_and_address(
     assert "ann.other@example.com" in cli("trace", wanted, "--pii").out
 
 
+@pytest.mark.parametrize("what", ["id", "name", "address"])
+def test_trace_finds_the_leads_of_a_subscriber(cli: Cli, client: Any, redis_url: str, what: str) -> None:
+    wanted, other = new_id(), new_id()
+    subscriber = cli("subscribers", "add", "sub@example.com", "--name", "Zeppelin Ltd", "--json").json["id"]
+    for lead_id in (wanted, other):
+        entry = append(redis_url, lead_id)
+        own = {"kind": Kind.NOTIFICATION, "subscriber_id": subscriber} if lead_id == wanted else {"kind": Kind.WELCOME}
+        mail = email_id(lead_id, own["kind"], subscriber)
+        put(client, keys.EMAILS, lead_id, EmailRequested(email_id=mail, **own, to="x@example.com", lead_entry=entry))
+    given = {"id": subscriber, "name": "zeppelin ltd", "address": "SUB@example.com"}[what]
+    result = cli("trace", "--subscriber", given)
+    assert wanted in result.out
+    assert other not in result.out
+    assert "no subscriber" in cli("trace", "--subscriber", "nobody", code=1).err
+    assert "or --subscriber" in cli("trace", code=2).err
+
+
+def test_a_search_says_when_there_may_be_more(cli: Cli, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(23):
+        append(redis_url, new_id(), email="often@example.com")
+    result = cli("trace", "often@example.com", "--json")
+    assert len(result.json) == 20
+    assert "there may be more" in result.err
+
+
 @pytest.mark.parametrize("wanted", ["01a212fb-b975-776a-b088-94cf06cd7f73", "nobody@example.com", "rubbish"])
 def test_trace_of_what_is_not_there_fails_in_one_line(cli: Cli, wanted: str) -> None:
     result = cli("trace", wanted, code=1)
