@@ -74,7 +74,7 @@ def bench_settings() -> Settings:
         redis_url=os.environ["REDIS_URL"],
         smtp_url=f"smtp://{os.environ['SMTP_HOST']}:{os.environ['SMTP_PORT']}",
         rate_limit=None,
-        data_dir=os.path.join(os.environ.get("TMPDIR", "/tmp"), f"leadstream-bench-{os.environ['PORT']}"),  # noqa: S108, PTH118
+        data_dir=os.path.join(os.environ.get("TMPDIR", "/tmp"), f"leadstream-bench-{os.environ['PORT']}"),  # noqa: PTH118
     )
 
 
