@@ -25,6 +25,8 @@ _WORDS = {
 _CAUSES = {
     "retries_exhausted": "every retry was used up",
     "outcome_unknown": "nobody knows whether it was sent",
+    "hold": "kept for a person to settle",
+    "resend": "sent once more with the same Message-ID",
     "poison": "never finished, delivered too often",
     "lost_trimmed": "the entry was trimmed away",
     "future_version": "written by a newer version",

@@ -118,12 +118,16 @@ def _facts(lead: Mapping[str, Any]) -> list[tuple[str, str]]:
     for name, label in _FACTS:
         value = lead.get(name)
         if value is not None:
-            out.append((label, ("yes" if value else "no") if isinstance(value, bool) else str(value)))
+            out.append((label, _text(value)))
     for vehicle in lead.get("vehicles") or ():
         text = f"{vehicle['year']} {vehicle['make']} {vehicle['model']}"
         out.append(("Vehicle", text + (f", VIN {vehicle['vin']}" if vehicle.get("vin") else "")))
-    out += [(f"metadata: {name}", str(value)) for name, value in (lead.get("metadata") or {}).items()]
+    out += [(f"metadata: {name}", _text(value)) for name, value in (lead.get("metadata") or {}).items()]
     return out
+
+
+def _text(value: Any) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 def _given_up(view: LeadView) -> dict[str, int]:
