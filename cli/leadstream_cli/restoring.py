@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from redis.exceptions import NoScriptError
 
 from leadstream_cli.cloudevents import OPAQUE, Stored
 from leadstream_cli.connection import configured
@@ -101,10 +102,11 @@ class Restorer:
                 self.report.refuse(line, str(error)[:120] if type(error) is ValueError else "its data cannot be read")
         if not calls:
             return
-        async with self._client.pipeline(transaction=False) as pipe:
-            for _, (names, args) in calls:
-                pipe.eval(scripts.RESTORE.text, len(names), *names, *args)
-            replies = await pipe.execute()
+        try:
+            replies = await self._run([call for _, call in calls])
+        except NoScriptError:  # the first batch, or another server after a failover: repeating a batch changes nothing
+            await self._client.script_load(scripts.RESTORE.text)
+            replies = await self._run([call for _, call in calls])
         for (line, _), reply in zip(calls, replies, strict=True):
             if reply == 1:
                 self.report.stored += 1
@@ -112,6 +114,13 @@ class Restorer:
                 self.report.there += 1
             else:
                 self.report.refuse(line, REASONS[int(reply)])
+
+    async def _run(self, calls: Sequence[tuple[list[str], list[Argument]]]) -> list[int]:
+        async with self._client.pipeline(transaction=False) as pipe:
+            for names, args in calls:
+                pipe.evalsha(scripts.RESTORE.sha, len(names), *names, *args)
+            replies: list[int] = await pipe.execute()
+        return replies
 
     def _call(self, item: Stored) -> tuple[list[str], list[Argument]]:
         data = msgspec.json.decode(item.data) if item.type != OPAQUE.removeprefix("leadstream.") else {}

@@ -81,7 +81,10 @@ def test_a_lead_becomes_mail_and_other_commands_find_the_running_up(tmp_path: Pa
     eventually_sync(lambda: counts(run)["mails"] == 2, "both mails to arrive")
     assert counts(run) == {"mails": 2, "distinct": 2, "doubled": 0}
     eventually_sync(lambda: run_process("pending", "--json", cwd=tmp_path, env=env).json == [], "nothing to be pending")
-    assert run_process("inbox", cwd=tmp_path, env=env).out.count("\n") == 3
+    shown = run_process("inbox", cwd=tmp_path, env=env).out
+    assert shown.count("\n") == 3
+    assert "Ann Other" in shown  # in subjects; addresses are masked
+    assert "ann.other@example.com" not in shown
     assert run_process("doctor", cwd=tmp_path, env=env).code == 0
     assert up.terminate() == 0
     assert "stopped" in up.text()
