@@ -136,7 +136,7 @@ async def begins(client: Client) -> None:
         args: list[str | int] = ["owner", 4, 60_000]
         ledger = keys.ledger(0, new_id())
         for _ in range(number):
-            args += [1, new_id(), "1-1"]
+            args += [1, new_id(), "1-1", 0]
         await scripts.run(client, scripts.BEGIN, [ledger], args)
 
     async def singly() -> None:

@@ -17,9 +17,9 @@ LIMIT = 4
 
 
 async def begin(
-    client: Client, owner: str, entry: str = "1-1", mail: str = "mail", lease_ms: int = LEASE_MS
+    client: Client, owner: str, entry: str = "1-1", mail: str = "mail", lease_ms: int = LEASE_MS, unsent: int = 0
 ) -> tuple[str, int, int, str]:
-    args: list[str | int] = [owner, LIMIT, lease_ms, 1, mail, entry]
+    args: list[str | int] = [owner, LIMIT, lease_ms, 1, mail, entry, unsent]
     ((verdict, attempts, unknowns, state),) = await scripts.run(client, scripts.BEGIN, [LEDGER], args)
     return verdict.decode(), attempts, unknowns, state.decode()
 
@@ -130,7 +130,7 @@ async def test_a_mail_that_was_never_begun_may_not_be_sent(client: Client) -> No
 async def test_several_mails_of_several_leads_are_answered_in_order(client: Client) -> None:
     second = keys.ledger(0, "lead-2")
     await client.hset(second, "b", str(Row(State.SENT, 1)))
-    args: list[str | int] = ["me", LIMIT, LEASE_MS, 1, "a", "1-1", 2, "b", "1-2", 2, "c", "1-3"]
+    args: list[str | int] = ["me", LIMIT, LEASE_MS, 1, "a", "1-1", 0, 2, "b", "1-2", 0, 2, "c", "1-3", 0]
     replies = await scripts.run(client, scripts.BEGIN, [LEDGER, second], args)
     assert [reply[0] for reply in replies] == [b"go", b"done", b"go"]
     assert set(await client.hkeys(second)) == {b"b", b"c"}
@@ -155,3 +155,18 @@ async def test_a_full_server_lets_nobody_begin_or_send(client: Client) -> None:
 async def test_a_row_that_nobody_can_read_is_begun_afresh_rather_than_wedged(client: Client) -> None:
     await client.hset(LEDGER, "mail", "garbage")
     assert (await begin(client, "me"))[0] == "go"
+
+
+async def test_an_owner_whose_note_was_lost_begins_the_same_attempt_again(client: Client) -> None:
+    await begin(client, "me")
+    assert await phase(client, "me", 1) == 1  # the answer did not reach the worker, so it sent nothing
+    assert (await begin(client, "me", unsent=1))[:3] == ("go", 1, 0)
+
+
+@pytest.mark.parametrize(("owner", "unsent"), [("me", 0), ("me", 2), ("other", 1)])
+async def test_nobody_else_and_no_other_attempt_begins_after_the_content_may_have_gone_out(
+    client: Client, owner: str, unsent: int
+) -> None:
+    await begin(client, "me")
+    await phase(client, "me", 1)
+    assert (await begin(client, owner, unsent=unsent))[0] == "unknown"

@@ -84,7 +84,7 @@ class Streams(LeadSteps):
         """Asks the ledger; a stale worker may ask as well."""
         handle = data.draw(st.sampled_from(self.handles))
         mail, owner = self.mails[handle.mail], handle.consumer
-        args: list[Argument] = [owner, RULES.max_attempts, LEASE_MS, 1, handle.mail, handle.entry]
+        args: list[Argument] = [owner, RULES.max_attempts, LEASE_MS, 1, handle.mail, handle.entry, 0]
         [[answer, number, unknowns, _]] = self.run(
             scripts.run(self.client, scripts.BEGIN, [handle.attempt.ledger], args)
         )

@@ -88,7 +88,7 @@ class Sender:
         self._concurrency, self._unsettled, self._partition = concurrency, unsettled, partition
         self._max_deliveries = max_deliveries
         self._queue: deque[Attempt] = deque()
-        self._active: dict[asyncio.Task[object], str] = {}
+        self._active: dict[asyncio.Task[object], Delivery] = {}
         self._changed = asyncio.Event()
         self._draining = False
         self._trouble: RedisCause | None = None
@@ -173,7 +173,7 @@ class Sender:
                 raise
             self._note_trouble(refusal.cause)
             # Whatever the ledger has begun is begun again as the same attempt.
-            busy = set(self._active.values())
+            busy = {delivery.entry_id for delivery in self._active.values()}
             self._queue.extendleft(item for item in reversed(batch) if item.delivery.entry_id not in busy)
             return _REDIS_PAUSE_S
         self._note_trouble(None)
@@ -222,7 +222,8 @@ class Sender:
         args: list[Argument] = [self._owner, self._rules.max_attempts, int(self._lease_s * 1000)]
         for item in ready:
             number = numbers.setdefault(item.attempt.ledger, len(numbers) + 1)
-            args += (number, item.attempt.request.email_id, item.attempt.delivery.entry_id)
+            asked = item.attempt
+            args += (number, asked.request.email_id, asked.delivery.entry_id, asked.unsent)
         replies = await scripts.run(self._client, scripts.BEGIN, list(numbers), args)
         unused = []
         for item, (answer, number, unknowns, _) in zip(ready, replies, strict=True):
@@ -261,7 +262,7 @@ class Sender:
             await self._begin_again(attempt, token, result)
 
     async def _begin_again(self, attempt: Attempt, token: Token, again: Again) -> None:
-        self._queue.appendleft(Attempt(attempt.delivery, attempt.event, attempt.request))
+        self._queue.appendleft(Attempt(attempt.delivery, attempt.event, attempt.request, unsent=attempt.number))
         if again.unreachable:
             await self._give_back([token])
 
@@ -282,11 +283,12 @@ class Sender:
 
     def _spawn(self, delivery: Delivery, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.create_task(work)
-        self._active[task] = delivery.entry_id
+        self._active[task] = delivery
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[object]) -> None:
-        self._active.pop(task)
+        delivery = self._active.pop(task)
         self._changed.set()
         if not task.cancelled() and (error := task.exception()):
+            self.consumer.forget(delivery)
             logger.error("a send ended in a bug; its lease brings the mail back", error=type(error).__name__)

@@ -53,7 +53,10 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt at the mail of one delivery. `unknowns`: earlier attempts whose outcome was never learned."""
+    """One attempt at the mail of one delivery. `unknowns`: earlier attempts whose outcome was never learned.
+
+    `unsent` is the number of an attempt of this process whose content surely did not go out, whatever the ledger says.
+    """
 
     delivery: Delivery
     event: Event
@@ -61,6 +64,7 @@ class Attempt:
     owner: str = ""
     number: int = 0
     unknowns: int = 0
+    unsent: int = 0
 
     @property
     def ledger(self) -> str:

@@ -1,10 +1,11 @@
 -- begin: asks for the right to attempt mails; writes each attempt down before anybody dials.
 -- KEYS    ledgers of the leads
--- ARGV[1] owner  ARGV[2] attempts in all  ARGV[3] lease in ms; then per mail: ledger key number, mail id, entry id
+-- ARGV[1] owner  ARGV[2] attempts in all  ARGV[3] lease in ms; then per mail: ledger key number, mail id,
+--         entry id, number of an attempt of this owner whose content surely did not go out (0: none)
 -- row     state attempts unknowns owner phase at_ms entry
 -- returns per mail {verdict, attempts, unknowns, state}
 --   go         send it now, as this attempt
---   unknown    another owner's attempt was cut off after DATA; the row is as it was
+--   unknown    an earlier attempt was cut off after DATA; the row is as it was
 --   exhausted  every attempt is used up
 --   done       it has reached a final state already
 --   busy       another entry of the same mail is being sent
@@ -15,7 +16,7 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local out = {}
 
-for at = 4, #ARGV, 3 do
+for at = 4, #ARGV, 4 do
   local ledger, mail, entry = KEYS[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 2]
   local row = redis.call('HGET', ledger, mail)
   local state, attempts, unknowns, holder, phase, since, by = string.match(
@@ -26,8 +27,7 @@ for at = 4, #ARGV, 3 do
     verdict = 'done'
   elseif state == 'sending' and by ~= entry and now - since < lease then
     verdict = 'busy'
-  elseif state == 'sending' and phase == 'data' and holder ~= owner then
-    -- Its own holder asks again only while the content has not gone out: the answer to `phase` was lost.
+  elseif state == 'sending' and phase == 'data' and (holder ~= owner or attempts ~= tonumber(ARGV[at + 3])) then
     verdict = 'unknown'
   elseif state ~= 'sending' and attempts >= limit then
     verdict = 'exhausted'
