@@ -27,7 +27,8 @@ SIZE = (80, 24)
 
 
 @pytest.fixture
-async def app(raw: Redis) -> AsyncIterator[TopApp]:
+async def app(raw: Redis, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TopApp]:
+    monkeypatch.setenv("LEADSTREAM_PUBLIC_URL", "http://127.0.0.1:1")
     entry = await add_lead(raw, LEAD)
     await raw.hset(keys.ledger(0, LEAD), "lead", f"{entry} fp")
     await raw.xgroup_create(LEADS, keys.FANOUT, "0")
