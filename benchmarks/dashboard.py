@@ -1,8 +1,8 @@
 """CPU of every page of the dashboard with many entries in the streams: `python -m benchmarks.dashboard [ENTRIES]`.
 
-Fills an embedded server of its own (three tenths leads, emails and outcomes each, a tenth dead letters, groups that are far
-behind), asks each page three times in this process, and prints the CPU of the slowest and the fastest answer, that of
-the client included. Exit code 1 when one took half a second or more.
+Fills an embedded server of its own (three tenths leads, emails and outcomes each, a tenth dead letters, groups that
+are far behind), asks each page three times in this process, and prints the CPU of the slowest and the fastest answer,
+that of the client included. Exit code 1 when one took half a second or more.
 """
 
 from __future__ import annotations
@@ -71,7 +71,14 @@ async def fill(client: Client, entries: int) -> str:
 
 async def measure(settings: Settings, lead_id: str) -> float:
     """Prints the CPU of each page; returns that of the slowest answer, in seconds."""
-    paths = ("/", "/?bucket=day", "/ui/leads", "/ui/leads?q=nobody", "/ui/leads?state=NY", f"/ui/leads/{lead_id}")
+    paths: tuple[str, ...] = (
+        "/",
+        "/?bucket=day",
+        "/ui/leads",
+        "/ui/leads?q=nobody",
+        "/ui/leads?state=NY",
+        f"/ui/leads/{lead_id}",
+    )
     paths += ("/ui/subscribers", "/ui/dead-letters", "/ui/dead-letters?cause=none", "/ui/dead-letters/redrive")
     paths += ("/ui/suppressions", "/ui/previews", "/ui/streams", "/ui/streams?stream=leads", "/previews/notification")
     slowest = 0.0

@@ -24,19 +24,26 @@ _ARGS = (
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """One browser per test process."""
+def chromium() -> str:
+    """Where the browser is."""
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
     if path is None:
         pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """One browser per module and not per process: while it lives, Playwright keeps a loop running in this thread, in
+    which no async test could run."""
     with sync_api.sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=path, args=list(_ARGS))
+        made = playwright.chromium.launch(executable_path=chromium, args=list(_ARGS))
         yield made
         made.close()
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[House]:
+def house(tmp_path_factory: pytest.TempPathFactory, chromium: str) -> Iterator[House]:
     """Everything running; without a browser it is not even started."""
     with House(tmp_path_factory.mktemp("house"), appendfsync="no", LEADSTREAM_RETRY_DELAYS="300ms") as made:
         yield made.start()
