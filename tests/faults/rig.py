@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -65,6 +66,12 @@ class Verdict:
     def unmarked(self) -> frozenset[str]:
         """Mails that came more than once and whose timeline does not say so."""
         return self.doubled - self.marked
+
+
+def _listens_to_signals(process: FaultyProcess) -> bool:
+    """False while it is just being started again: SIGTERM would then end it as the kernel does, before any handler."""
+    text = process.text()
+    return max(text.rfind("ready"), text.rfind("waiting for redis")) > text.rfind("life ")
 
 
 class Rig:
@@ -127,6 +134,7 @@ class Rig:
         for name in names:
             found = self.processes.pop(name, None)
             if found is not None and found.alive():
+                eventually_sync(partial(_listens_to_signals, found), f"{name} to be up")
                 code = found.terminate()
                 assert code == 0, f"{name} ended with {code}:\n{found.text()[-2000:]}"
 
