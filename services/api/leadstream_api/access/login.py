@@ -110,7 +110,7 @@ async def _log_in(request: Incoming, access: Access, page: Page) -> Answer:
 
 
 def _shown(page: Page, status: int, shown: LoginPage, more: dict[str, str] | None = None) -> Answer:
-    return Response(page(shown).encode(), status_code=status, media_type="text/html; charset=utf-8", headers=more)
+    return Response(page(shown).encode(), status_code=status, media_type="text/html", headers=more)
 
 
 def _key_for_login(access: Access, secret: str) -> tuple[Key | None, str]:
