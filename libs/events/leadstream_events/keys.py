@@ -72,8 +72,13 @@ def projection(partition: int, name: str, generation: int, part: str = "") -> st
 
 
 def projection_pointer(partition: int) -> str:
-    """Hash: projection name to its live generation."""
+    """Hash: projection name to its live generation; and what its rebuilds left to do (`lua/rebuild_*.lua`)."""
     return f"{PREFIX}{{{partition}}}:p"
+
+
+def rebuild(partition: int, name: str) -> str:
+    """Hash: how far a projection's next generation is filled; gone once it is live."""
+    return f"{PREFIX}{{{partition}}}:rebuild:{name}"
 
 
 def quota(subscriber_id: str) -> str:

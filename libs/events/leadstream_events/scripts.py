@@ -23,8 +23,9 @@ class Script:
     sha: str
 
 
-def _load(name: str) -> Script:
-    text = (files("leadstream_events") / "lua" / f"{name}.lua").read_text()
+def _load(name: str, *parts: str) -> Script:
+    """The verb `name`; `parts` are texts of functions that stand in front of it."""
+    text = "".join((files("leadstream_events") / "lua" / f"{each}.lua").read_text() for each in (*parts, name))
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
@@ -35,6 +36,9 @@ COMMIT = _load("commit")
 DUE = _load("due")
 MERGE = _load("merge")
 PHASE = _load("phase")
+REBUILD_ADD = _load("rebuild_add", "rebuild_fold")
+REBUILD_BEGIN = _load("rebuild_begin")
+REBUILD_SWAP = _load("rebuild_swap", "rebuild_fold")
 REDRIVE = _load("redrive")
 RESERVE = _load("reserve")
 RESTORE = _load("restore")

@@ -16,6 +16,7 @@ from leadstream_events import keys
 from leadstream_events.ids import WELCOME_RECIPIENT, email_id
 from leadstream_events.ledger import Row, State, parse_row
 from leadstream_events.log import Entry, StreamLog
+from leadstream_events.redis_client import Client
 from leadstream_events.schemas.events import EmailRequested, Kind, LeadErased, LeadReceived
 from leadstream_events.schemas.lead import Lead
 from leadstream_events.schemas.subscriber import Subscriber
@@ -190,16 +191,28 @@ async def lead_view(log: StreamLog, lead_id: str, subscribers: Sequence[Subscrib
     `subscribers` lends names to ids.
     """
     partition = log.partition(lead_id)
-    raw, generation = await asyncio.gather(
-        log.client.hgetall(keys.ledger(partition, lead_id)),
-        log.client.hget(keys.projection_pointer(partition), "leads"),
+    raw, refs = await asyncio.gather(
+        log.client.hgetall(keys.ledger(partition, lead_id)), lead_references(log.client, partition, lead_id)
     )
     if not raw:
         return None
     ledger = _parse_ledger(raw)
-    refs = await log.client.hgetall(keys.projection(partition, "leads", int(generation or 1), lead_id))
     entries = [entry for entry in await log.read_many(_places(partition, ledger, refs)) if entry is not None]
     return _assemble(lead_id, ledger, entries, {subscriber.id: subscriber.name for subscriber in subscribers})
+
+
+async def lead_references(client: Client, partition: int, lead_id: str) -> dict[bytes, bytes]:
+    """What the live generation of the projection `leads` holds of one lead."""
+    pointers = keys.projection_pointer(partition)
+    generation = await client.hget(pointers, "leads")
+    while True:
+        refs: dict[bytes, bytes] = await client.hgetall(
+            keys.projection(partition, "leads", int(generation or 1), lead_id)
+        )
+        live = await client.hget(pointers, "leads")
+        if live == generation:
+            return refs
+        generation = live  # a rebuild has put another one in its place, and deletes this one
 
 
 def _places(partition: int, ledger: _Ledger, refs: Mapping[bytes, bytes]) -> list[tuple[str, str]]:

@@ -111,18 +111,26 @@ def remaining(subscriber: Subscriber, usage: Usage) -> int | None:
 
 
 async def _hashes(log: StreamLog, name: str, parts: tuple[str, ...] = ("",)) -> list[dict[bytes, bytes]]:
-    """The live generation's hashes of a projection, partition by partition."""
+    """The live generation's hashes of a projection, partition by partition.
+
+    Read again when a rebuild has put another generation in its place meanwhile: the old one is being deleted then.
+    """
     numbers = range(log.partitions)
-    async with log.client.pipeline(transaction=False) as pipe:
-        for number in numbers:
-            pipe.hget(keys.projection_pointer(number), name)
-        generations: list[Any] = await pipe.execute()
-    async with log.client.pipeline(transaction=False) as pipe:
-        for number, generation in zip(numbers, generations, strict=True):
-            for part in parts:
-                pipe.hgetall(keys.projection(number, name, int(generation or 1), part))
-        found: list[dict[bytes, bytes]] = await pipe.execute()
-        return found
+    generations: list[Any] = []
+    before: list[Any] | None = None
+    found: list[dict[bytes, bytes]] = []
+    while generations != before:
+        before = generations
+        async with log.client.pipeline(transaction=False) as pipe:
+            if before:
+                for number, generation in zip(numbers, before, strict=True):
+                    for part in parts:
+                        pipe.hgetall(keys.projection(number, name, int(generation or 1), part))
+            for number in numbers:
+                pipe.hget(keys.projection_pointer(number), name)
+            replies: list[Any] = await pipe.execute()
+        found, generations = replies[: -len(numbers)], replies[-len(numbers) :]
+    return found
 
 
 async def totals(log: StreamLog) -> Totals:

@@ -90,7 +90,11 @@ async def start_consumer(
 async def run(settings: Settings, projections: Sequence[Projection] = PROJECTIONS) -> None:
     """Runs the service until SIGTERM or SIGINT; needs no Redis to start. A crash of the Faust app passes through."""
 
-    for library in ("mode", "faust", "leadstream_projections.app"):  # they report each of their parts as it starts and stops
+    for library in (
+        "mode",
+        "faust",
+        "leadstream_projections.app",
+    ):  # they report each of their parts as it starts and stops
         logging.getLogger(library).setLevel(logging.WARNING)
 
     async def build(stack: AsyncExitStack) -> list[Runnable]:

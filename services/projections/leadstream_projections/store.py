@@ -12,6 +12,7 @@ from leadstream_events.effects import Effect, Settlement, count, expire, set_gre
 from leadstream_events.redis_client import Client
 from leadstream_events.runtime.delivery import Delivery
 from leadstream_projections.counters import Place, Projection
+from leadstream_projections.sums import add_up
 
 FIRST_GENERATION = 1
 
@@ -21,14 +22,15 @@ class Store:
 
     def __init__(self, client: Client, projection: Projection, partition: int) -> None:
         self._client, self._projection, self._partition = client, projection, partition
-        self._generation: int | None = None
 
     async def generation(self) -> int:
-        """The live generation, asked once (HGET of the pointer). Raises what redis-py raises."""
-        if self._generation is None:
-            stored = await self._client.hget(keys.projection_pointer(self._partition), self._projection.name)
-            self._generation = int(stored) if stored else FIRST_GENERATION
-        return self._generation
+        """The live generation (HGET of the pointer). Raises what redis-py raises.
+
+        Must be asked after a batch was read, for each batch: a rebuild that swaps generations finishes what was
+        delivered before, so a batch either belongs to this generation or is not ours any more (`rebuild_swap.lua`).
+        """
+        stored = await self._client.hget(keys.projection_pointer(self._partition), self._projection.name)
+        return int(stored) if stored else FIRST_GENERATION
 
 
 def settlements(
@@ -47,20 +49,15 @@ def settlements(
 
 def _sums(projection: Projection, partition: int, generation: int, deliveries: Sequence[Delivery]) -> list[Effect]:
     """What the deliveries add up to: one effect per counter that they touch."""
-    counts: dict[tuple[str, str], int] = {}
-    greatest: dict[tuple[str, str], str] = {}
-    for delivery in deliveries:
-        if delivery.event is None:
-            continue
-        place = Place(keys.name_of(delivery.stream), delivery.entry_id)
-        for part, field, by, value in projection.increments(delivery.event, place):
-            if value:
-                greatest[part, field] = max(value, greatest.get((part, field), ""))
-            else:
-                counts[part, field] = counts.get((part, field), 0) + by
-    parts = dict.fromkeys(part for part, _ in (*counts, *greatest))
-    key_of = {part: keys.projection(partition, projection.name, generation, part) for part in parts}
-    effects = [count(key_of[part], field, by) for (part, field), by in counts.items()]
-    effects += [set_greatest(key_of[part], field, value) for (part, field), value in greatest.items()]
-    lifetimes = {part: projection.lifetime_s(part) for part in parts}
-    return effects + [expire(key_of[part], seconds) for part, seconds in lifetimes.items() if seconds is not None]
+    placed = [
+        (item.event, Place(keys.name_of(item.stream), item.entry_id)) for item in deliveries if item.event is not None
+    ]
+    effects: list[Effect] = []
+    for part, sums in add_up(projection, placed).items():
+        key = keys.projection(partition, projection.name, generation, part)
+        effects += [count(key, field, by) for field, by in sums.counts.items()]
+        effects += [set_greatest(key, field, value) for field, value in sums.greatest.items()]
+        lifetime_s = projection.lifetime_s(part)
+        if lifetime_s is not None:
+            effects.append(expire(key, lifetime_s))
+    return effects
