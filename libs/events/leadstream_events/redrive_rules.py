@@ -26,6 +26,8 @@ from leadstream_events.schemas.events import (
 if TYPE_CHECKING:
     from leadstream_events.dead_letters import Letter
 
+# A second body under a used idempotency key, taken while Redis was away: the letter is the only place that has it.
+IDEMPOTENCY_CONFLICT = "idempotency_conflict"
 _ENDED = (State.FAILED, State.HELD)
 
 
@@ -42,6 +44,7 @@ class Refusal(StrEnum):
     INACTIVE = "subscriber_inactive"
     SUPPRESSED = "suppressed"
     GONE = "entry_gone"
+    OTHER_BODY = "other_body"
     UNREAD = "not_archived"
     BUSY = "busy"
 
@@ -57,6 +60,7 @@ TEXT = {
     Refusal.INACTIVE: "The subscriber is not active: activate it, then redrive.",
     Refusal.SUPPRESSED: "The address is suppressed: release it or correct it, then redrive.",
     Refusal.GONE: "The entry is not in its stream any more, so its group cannot get it again.",
+    Refusal.OTHER_BODY: "Another body came first under this key: submit this one as a lead of its own, then drop it.",
     Refusal.UNREAD: "A consumer group has not read this letter yet: try again once it has.",
     Refusal.BUSY: "Somebody else is doing it right now.",
 }
@@ -105,6 +109,8 @@ def redrive(letter: Letter | None, mail: Mail | None, actor: Actor, now: datetim
     if mail is None:
         if letter is None:
             return Refusal.ALREADY
+        if letter.cause == IDEMPOTENCY_CONFLICT:  # its entry is the first body's: this one would be deleted unread
+            return Refusal.OTHER_BODY
         return Plan(How.DELIVER, (_redriven(letter, None, actor, now),)) if letter.fields else Refusal.GONE
     refusal = _not_stuck(letter, mail, now, lease_s)
     if refusal:

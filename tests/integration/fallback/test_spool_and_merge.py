@@ -34,6 +34,8 @@ from leadstream_events.ledger import Row, State
 from leadstream_events.log import StreamLog
 from leadstream_events.recipients import candidates
 from leadstream_events.redis_client import Client, connect
+from leadstream_events.redrive import Redriver
+from leadstream_events.redrive_rules import Actor, Refusal
 from leadstream_events.schemas.events import Kind, LeadReceived
 from leadstream_events.schemas.lead import Lead
 from leadstream_events.schemas.subscriber import Subscriber
@@ -122,6 +124,20 @@ async def test_a_body_that_lost_against_another_one_under_its_key_is_kept_for_a_
     letter = json.loads(fields[b"data"])
     assert (letter["cause"], letter["entry_id"]) == ("idempotency_conflict", "1-1")
     assert letter["fields"] == work.lead.fields
+
+
+async def test_a_body_that_lost_is_not_thrown_away_by_a_redrive_of_its_letter(raw: Client) -> None:
+    work = sent_mail(spooled(fingerprint="mine"))
+    first = await raw.xadd(LEADS, encode(make_event(LeadReceived(lead=DANA), subject=work.lead.lead_id, now=NOW)))
+    await raw.hset(keys.ledger(0, work.lead.lead_id), "lead", f"{first.decode()} theirs")
+    await merge(raw, work)
+    [(letter, _)] = await raw.xrange(DEAD)
+    async with PipelinedWriter(raw) as writer:
+        redriver = Redriver(StreamLog(raw, writer, partitions=1, deadline_s=2.0), lease_s=60.0)
+        done = await redriver.redrive(0, letter.decode(), Actor("tests", "all of them"))
+        assert (done.refusal, await raw.xlen(DEAD)) == (Refusal.OTHER_BODY, 1)
+        assert (await redriver.drop(0, letter.decode(), Actor("tests", "sent as a new lead"))).refusal is None
+    assert await raw.xlen(DEAD) == 0
 
 
 async def test_an_append_that_arrives_after_its_deadline_stores_nothing(raw: Client) -> None:

@@ -22,13 +22,13 @@ from leadstream_events.errors import Backpressure, RedisCause
 from leadstream_events.ledger import Row, State
 from leadstream_events.log import StreamLog
 from leadstream_events.redis_client import Client
+from leadstream_events.redrive_rules import IDEMPOTENCY_CONFLICT
 from leadstream_events.runtime.service import check_partitions
 from leadstream_events.schemas.events import EntryDeadLettered
 from leadstream_events.subscribers import utc_now
 from leadstream_events.writer import PipelinedWriter
 
 BATCH = 50
-CONFLICT = "idempotency_conflict"
 _DEADLINE_S = 5.0
 _NO_LIMIT = -1
 _STREAM_KEYS = {keys.EMAILS: 3, keys.OUTCOMES: 4, keys.DEAD: 5}
@@ -85,7 +85,7 @@ def _conflict(work: Work) -> Fields:
         stream=keys.LEADS,
         entry_id=lead_token(lead.merge_id),
         group=keys.FANOUT,
-        cause=CONFLICT,
+        cause=IDEMPOTENCY_CONFLICT,
         detail="spooled while Redis was away; the entry holds the body that came first under the same idempotency key",
         fields=lead.fields,
     )
