@@ -4,115 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 
 import pytest
 
 from leadstream_events import dead_letters, keys, scripts
-from leadstream_events.effects import Settlement, append, set_field
-from leadstream_events.envelope import Event, encode, flat, make_event
-from leadstream_events.ids import email_id
-from leadstream_events.ledger import Row, State, parse_row
-from leadstream_events.log import StreamLog, read_entry
+from leadstream_events.effects import Settlement
+from leadstream_events.envelope import encode, flat, make_event
+from leadstream_events.ledger import Row, State
+from leadstream_events.log import StreamLog
 from leadstream_events.redis_client import Client
 from leadstream_events.redrive import Redriver
-from leadstream_events.redrive_rules import Actor, Refusal
-from leadstream_events.reservations import Reservation, reserve
+from leadstream_events.redrive_rules import Refusal
 from leadstream_events.runtime.delivery import Delivery, dead_letter, make_delivery
 from leadstream_events.schemas.events import (
-    DeadLetterDropped,
     DeadLetterRedriven,
-    EmailFailed,
     EmailRequested,
-    EventData,
     Kind,
-    MailSettled,
 )
-from leadstream_events.schemas.subscriber import SubscriberDraft, SubscriberPatch, Suppression
+from leadstream_events.schemas.subscriber import SubscriberPatch, Suppression
 from leadstream_events.subscribers import SubscriberStore
-from leadstream_events.writer import PipelinedWriter
-from leadstream_mailer.fanout import Quota
+from tests.contract.given_up import LEAD, WHO, events, fail, given_up, row_of, settle_quota, subscriber, usage
 from tests.support.entries import DEAD, EMAILS, LEADS, OUTCOMES, add_lead, commit, now, pending
-
-LEAD = "01900000-0000-7000-8000-000000000001"
-WHO = Actor("tests", "address corrected")
-
-
-@pytest.fixture
-async def log(client: Client) -> AsyncIterator[StreamLog]:
-    async with PipelinedWriter(client) as writer:
-        yield StreamLog(client, writer, partitions=1, deadline_s=2.0)
-
-
-@pytest.fixture
-def redriver(log: StreamLog) -> Redriver:
-    return Redriver(log, lease_s=60.0)
-
-
-async def subscriber(client: Client, purchased: int | None = None) -> str:
-    draft = SubscriberDraft(email="s@example.com", name="S", leads_purchased=purchased)
-    return (await SubscriberStore(client).add(draft, now())).id
-
-
-async def given_up(
-    client: Client, who: str | None, *, state: State = State.FAILED, attempts: int = 4, cause: str = "smtp_550"
-) -> tuple[str, str]:
-    """A mail that was reserved, requested, tried and given up, as fan-out and mailer leave it; (mail id, letter)."""
-    mail = email_id(LEAD, Kind.NOTIFICATION, who or "-")
-    if who:
-        await reserve(client, [Reservation(mail, who, -1)])
-    data = EmailRequested(
-        email_id=mail, kind=Kind.NOTIFICATION, subscriber_id=who, to="s@example.com", lead_entry="1-1"
-    )
-    event = make_event(data, subject=LEAD, now=now())
-    entry: bytes = await client.xadd(EMAILS, encode(event))
-    return mail, await fail(client, event, entry, state=state, attempts=attempts, cause=cause)
-
-
-async def fail(
-    client: Client,
-    event: Event,
-    entry: bytes,
-    *,
-    state: State = State.FAILED,
-    attempts: int = 4,
-    cause: str = "smtp_550",
-) -> str:
-    """Gives up the mail of this request; returns the entry id of the letter."""
-    assert isinstance(event.data, EmailRequested)
-    mail = event.data
-    delivery = Delivery(0, EMAILS, entry.decode(), {k.encode(): v.encode() for k, v in encode(event).items()}, event)
-    row = Row(state, attempts, at_ms=int(now().timestamp() * 1000), entry=entry.decode())
-    await client.hset(keys.ledger(0, LEAD), mail.email_id, str(row))
-    if state is State.FAILED:
-        told = EmailFailed(
-            email_id=mail.email_id, kind=mail.kind, subscriber_id=mail.subscriber_id, attempt=attempts, cause=cause,
-            reservation=mail.reservation,
-        )  # fmt: skip
-        await client.xadd(OUTCOMES, encode(make_event(told, subject=LEAD, now=now())))
-    effect = dead_letter(delivery, keys.MAILER, cause, "no such user", now())
-    letter: bytes = await client.execute_command("XADD", effect.key, *effect.args)
-    return letter.decode()
-
-
-async def events(client: Client, stream: str, kind: type[EventData]) -> list[Event]:
-    found = [read_entry(stream, *entry).event for entry in await client.xrange(stream)]
-    return [event for event in found if event and isinstance(event.data, kind)]
-
-
-async def row_of(client: Client, mail: str) -> Row:
-    return parse_row((await client.hget(keys.ledger(0, LEAD), mail)).decode())
-
-
-async def settle_quota(client: Client) -> None:
-    """What the quota group does with every outcome there is."""
-    entries = await client.xrange(OUTCOMES)
-    await Quota(client).handle([make_delivery(0, OUTCOMES, *entry) for entry in entries])
-
-
-async def usage(client: Client, who: str) -> tuple[int, int]:
-    found = (await SubscriberStore(client).usage([who]))[who]
-    return found.sent, found.reserved
 
 
 async def test_ten_redrives_at_once_request_the_mail_once(client: Client, redriver: Redriver) -> None:
@@ -270,70 +182,6 @@ async def test_what_was_set_aside_for_a_refused_redrive_is_given_back(client: Cl
     await client.xgroup_create(DEAD, "archiver", "0")
     assert (await redriver.redrive(0, letter, WHO)).refusal is Refusal.UNREAD
     assert await usage(client, who) == (0, 0)
-
-
-async def test_dropping_keeps_the_reason_and_gives_the_purchased_lead_back(client: Client, redriver: Redriver) -> None:
-    who = await subscriber(client, purchased=1)
-    mail, letter = await given_up(client, who, state=State.DEFERRED, attempts=1, cause="poison")
-    assert await usage(client, who) == (0, 1)
-    assert (await redriver.drop(0, letter, Actor("tests", "a test address"))).refusal is None
-    assert (await redriver.drop(0, letter, WHO)).refusal is Refusal.ALREADY
-    (event,) = await events(client, OUTCOMES, DeadLetterDropped)
-    assert isinstance(event.data, DeadLetterDropped)
-    assert (event.data.reason, event.data.cause) == ("a test address", "poison")
-    await settle_quota(client)
-    assert await usage(client, who) == (0, 0)
-    assert (await row_of(client, mail)).state is State.FAILED
-
-
-async def test_a_held_mail_settled_as_sent_counts_once(client: Client, redriver: Redriver) -> None:
-    who = await subscriber(client, purchased=1)
-    mail, letter = await given_up(client, who, state=State.HELD, cause="outcome_unknown")
-    assert (await redriver.drop(0, letter, WHO)).refusal is Refusal.HELD
-    both = await asyncio.gather(*(redriver.settle(LEAD, mail, WHO, sent=True) for _ in range(2)))
-    assert sum(answer.refusal is None for answer in both) == 1
-    await settle_quota(client)
-    await settle_quota(client)
-    assert await usage(client, who) == (1, 0)
-    assert await client.xlen(DEAD) == 0
-    assert len(await events(client, OUTCOMES, MailSettled)) == 1
-    assert (await redriver.resend(LEAD, mail, WHO)).refusal is Refusal.ALREADY
-
-
-async def test_a_held_mail_settled_as_not_sent_can_be_sent_again_after_its_letter_is_gone(
-    client: Client, redriver: Redriver
-) -> None:
-    who = await subscriber(client, purchased=1)
-    mail, _ = await given_up(client, who, state=State.HELD, cause="outcome_unknown")
-    assert (await redriver.settle(LEAD, mail, WHO, sent=False)).refusal is None
-    await settle_quota(client)
-    assert await usage(client, who) == (0, 0)
-    assert (await redriver.resend(LEAD, mail, WHO)).refusal is None
-    assert await usage(client, who) == (0, 1)
-    assert (await row_of(client, mail)).state is State.REQUESTED
-
-
-async def test_resending_a_held_mail_keeps_its_mark_and_its_one_reservation(client: Client, redriver: Redriver) -> None:
-    who = await subscriber(client, purchased=1)
-    mail, _ = await given_up(client, who, state=State.HELD, cause="outcome_unknown")
-    await client.hset(keys.ledger(0, LEAD), mail, str(Row(State.HELD, 2, 1, entry=(await row_of(client, mail)).entry)))
-    assert (await redriver.resend(LEAD, mail, WHO)).refusal is None
-    assert str(await row_of(client, mail)).startswith("requested 0 1 ")
-    assert await usage(client, who) == (0, 1)
-    assert await client.xlen(DEAD) == 0
-
-
-async def test_a_mail_on_its_way_cannot_be_resent(client: Client, redriver: Redriver) -> None:
-    who = await subscriber(client)
-    mail = email_id(LEAD, Kind.NOTIFICATION, who)
-    data = EmailRequested(
-        email_id=mail, kind=Kind.NOTIFICATION, subscriber_id=who, to="s@example.com", lead_entry="1-1"
-    )
-    add, row = append(EMAILS, make_event(data, subject=LEAD, now=now())), Row(State.REQUESTED)
-    await client.execute_command("XADD", add.key, *add.args)
-    put = set_field(keys.ledger(0, LEAD), mail, str(row))
-    await client.hset(put.key, *put.args)
-    assert (await redriver.resend(LEAD, mail, WHO)).refusal is Refusal.UNDER_WAY
 
 
 async def test_nothing_is_written_when_a_stream_is_of_another_type(client: Client, redriver: Redriver) -> None:
