@@ -18,7 +18,7 @@ from leadstream_events.redis_client import Client, connect
 from leadstream_events.schemas.events import DeadLetterDropped, DeadLetterRedriven, EmailRequested, MailSettled
 from leadstream_events.schemas.subscriber import SubscriberPatch
 from leadstream_events.subscribers import SubscriberStore
-from tests.contract.test_redrive import LEAD, events, given_up, row_of, subscriber, usage
+from tests.contract.given_up import LEAD, events, given_up, row_of, subscriber, usage
 from tests.integration.cli.conftest import Cli, run_process
 from tests.support.entries import DEAD, EMAILS, OUTCOMES, now
 

@@ -18,7 +18,7 @@ from leadstream_cli.top_data import look, spark
 from leadstream_cli.top_drill import StoryScreen, TableScreen
 from leadstream_events import keys
 from leadstream_events.limits import Rate
-from tests.contract.test_redrive import LEAD, given_up
+from tests.contract.given_up import LEAD, given_up
 from tests.integration.cli.conftest import Cli, run_process
 from tests.support.entries import EMAILS, LEADS, add_lead, now
 
