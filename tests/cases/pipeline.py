@@ -20,6 +20,7 @@ from leadstream_events.redis_client import connect
 from leadstream_events.schemas.events import EventData
 from leadstream_events.settings import Settings
 from leadstream_mail.build import MailBuilder
+from leadstream_mail.smtp.from_settings import make_pool
 from leadstream_mail.templates import Templates
 from leadstream_mailer import fanout, service
 from tests.integration.api.conftest import api_client
@@ -130,7 +131,7 @@ async def _run_consumers(stack: AsyncExitStack, settings: Settings, mailers: int
     builder = MailBuilder(Templates.load(settings.templates_dir), settings.mail_from, settings.public_url)
     consumers = await fanout.build(stack, settings)
     for _ in range(mailers):
-        pool = service.make_pool(settings)
+        pool = make_pool(settings)
         stack.push_async_callback(pool.close)
         consumers += await service.build(stack, settings, pool, builder)
     tasks = [asyncio.create_task(consumer.run()) for consumer in consumers]

@@ -11,7 +11,6 @@ from structlog.stdlib import get_logger
 
 from leadstream_events import keys
 from leadstream_events.directory import Directory
-from leadstream_events.errors import ConfigurationError
 from leadstream_events.redis_client import Client, classify, connect
 from leadstream_events.runtime.consumer import Consumer
 from leadstream_events.runtime.handler import Handler
@@ -19,6 +18,8 @@ from leadstream_events.runtime.service import boot_name, consumer, policy_of, ru
 from leadstream_events.settings import Settings
 from leadstream_events.writer import PipelinedWriter
 from leadstream_mail.build import MailBuilder
+from leadstream_mail.smtp.from_settings import make_pool as make_pool
+from leadstream_mail.smtp.from_settings import smtp_password as smtp_password
 from leadstream_mail.smtp.pool import SmtpPool
 from leadstream_mail.templates import Templates
 from leadstream_mailer.attempting import Attempter
@@ -30,29 +31,6 @@ from leadstream_mailer.unsettled import Unsettled, settle_left_behind
 from leadstream_mailer.verdict import Rules
 
 logger = get_logger("leadstream.mailer")
-
-
-def smtp_password(settings: Settings) -> str | None:
-    """The password from the setting or from its file; None leaves what the URL says."""
-    if settings.smtp_password:
-        return settings.smtp_password.get_secret_value()
-    if settings.smtp_password_file is None:
-        return None
-    try:
-        return settings.smtp_password_file.read_text().strip()
-    except OSError as error:
-        raise ConfigurationError(f"LEADSTREAM_SMTP_PASSWORD_FILE cannot be read: {error.strerror}") from None
-
-
-def make_pool(settings: Settings) -> SmtpPool:
-    """The connection pool that the settings ask for; nothing is dialed yet."""
-    return SmtpPool(
-        settings.smtp_url.get_secret_value(),
-        smtp_password(settings),
-        connections=settings.smtp_connections,
-        timeout_s=settings.smtp_timeout,
-        data_timeout_s=settings.smtp_data_timeout,
-    )
 
 
 def rules_of(settings: Settings) -> Rules:
@@ -80,45 +58,52 @@ async def settle_what_was_left(settings: Settings, name: str) -> None:
         await client.aclose()
 
 
+class _Wiring:
+    """What the sender of one partition is made of. Its consumer calls `make_sender` once, with its Redis client."""
+
+    def __init__(
+        self, settings: Settings, name: str, partition: int, pool: SmtpPool, builder: MailBuilder, unsettled: Unsettled
+    ) -> None:
+        self._settings, self._name, self._partition = settings, name, partition
+        self._pool, self._builder, self._unsettled = pool, builder, unsettled
+        self._directory: Directory | None = None
+        self.writer: PipelinedWriter | None = None
+
+    def make_sender(self, client: Client) -> Handler:
+        settings = self._settings
+        limited = settings.rate_limit is not None or bool(settings.rate_limit_domains.by_domain)
+        self.writer, self._directory = PipelinedWriter(client), Directory(client)
+        contents, rules = Contents(client, self._builder), rules_of(settings)
+        return Sender(
+            client,
+            owner=self._name,
+            lease_s=settings.lease,
+            rules=rules,
+            directory=self._directory,
+            limiter=Limiter(client, settings.rate_limit, settings.rate_limit_domains),
+            attempter=Attempter(self._name, rules, contents, self._pool, self.writer),
+            concurrency=settings.smtp_connections * (1 if limited else 4),
+            unsettled=self._unsettled,
+            partition=self._partition,
+            max_deliveries=settings.max_deliveries,
+        )
+
+    async def look_again(self) -> None:
+        """A group had to be created again: Redis may have lost data."""
+        if self._directory is not None:
+            self._directory.forget()
+
+
 async def build(stack: AsyncExitStack, settings: Settings, pool: SmtpPool, builder: MailBuilder) -> list[Consumer]:
     """Wires one consumer per partition."""
     name = boot_name("mailer")
     # The sender itself gives up poison: a mail that fails has a row, an outcome and a purchased lead to give back.
     policy = replace(policy_of(settings), max_deliveries=sys.maxsize)
-    limited = settings.rate_limit is not None or bool(settings.rate_limit_domains.by_domain)
     unsettled = await stack.enter_async_context(Unsettled(settings.data_dir, name))
     await settle_what_was_left(settings, name)
     consumers = []
     for partition in range(settings.partitions):
-        writers: list[PipelinedWriter] = []
-        directories: list[Directory] = []
-
-        def make_sender(
-            client: Client,
-            writers: list[PipelinedWriter] = writers,
-            directories: list[Directory] = directories,
-            partition: int = partition,
-        ) -> Handler:
-            writers.append(PipelinedWriter(client))
-            directories.append(Directory(client))
-            return Sender(
-                client,
-                owner=name,
-                lease_s=settings.lease,
-                rules=rules_of(settings),
-                directory=directories[0],
-                limiter=Limiter(client, settings.rate_limit, settings.rate_limit_domains),
-                attempter=Attempter(name, rules_of(settings), Contents(client, builder), pool, writers[0]),
-                concurrency=settings.smtp_connections * (1 if limited else 4),
-                unsettled=unsettled,
-                partition=partition,
-                max_deliveries=settings.max_deliveries,
-            )
-
-        async def look_again(directories: list[Directory] = directories) -> None:
-            for directory in directories:  # a group that had to be created again: Redis may have lost data
-                directory.forget()
-
+        wiring = _Wiring(settings, name, partition, pool, builder, unsettled)
         made = consumer(
             settings,
             policy,
@@ -126,12 +111,13 @@ async def build(stack: AsyncExitStack, settings: Settings, pool: SmtpPool, build
             partition=partition,
             streams=[keys.EMAILS],
             name=name,
-            make_handler=make_sender,
+            make_handler=wiring.make_sender,
             stuck=unsettled.stuck,
-            on_group_created=look_again,
+            on_group_created=wiring.look_again,
         )
         consumers.append(await stack.enter_async_context(made))
-        await stack.enter_async_context(writers[0])
+        assert wiring.writer is not None  # noqa: S101  -- the consumer has made its handler
+        await stack.enter_async_context(wiring.writer)
     return consumers
 
 

@@ -31,6 +31,7 @@ from leadstream_events.settings import Settings
 from leadstream_events.tasks import end
 from leadstream_events.writer import PipelinedWriter
 from leadstream_mail.build import MailBuilder
+from leadstream_mail.smtp.from_settings import make_pool
 from leadstream_mail.smtp.pool import SmtpPool
 from leadstream_mail.templates import Templates
 
@@ -130,28 +131,6 @@ def _repeatable(lead_id: str) -> bool:
     return uuid.UUID(lead_id).version == _DERIVED
 
 
-def _password(settings: Settings) -> str | None:
-    if settings.smtp_password:
-        return settings.smtp_password.get_secret_value()
-    if settings.smtp_password_file is None:
-        return None
-    try:
-        return settings.smtp_password_file.read_text().strip()
-    except OSError as error:
-        raise ConfigurationError(f"LEADSTREAM_SMTP_PASSWORD_FILE cannot be read: {error.strerror}") from None
-
-
-def make_pool(settings: Settings) -> SmtpPool:
-    """The connection pool that the settings ask for; nothing is dialed yet."""
-    return SmtpPool(
-        settings.smtp_url.get_secret_value(),
-        _password(settings),
-        connections=settings.smtp_connections,
-        timeout_s=settings.smtp_timeout,
-        data_timeout_s=settings.smtp_data_timeout,
-    )
-
-
 def rules_of(settings: Settings) -> Rules:
     """What the settings say about attempts."""
     return Rules(
@@ -188,6 +167,25 @@ async def _drop_idle(*clients: Client) -> None:
             await connections.disconnect(inuse_connections=False)
 
 
+def _worker_of(
+    settings: Settings, spool: Spool, presence: Presence, keeper: SnapshotKeeper, merger: Merger,
+    limiter: LocalLimiter, postman: Postman | None, metrics: FallbackMetrics,
+) -> Worker:  # fmt: skip
+    return Worker(
+        spool,
+        WorkLock(settings.data_dir / LOCK_FILE),
+        presence,
+        keeper,
+        merger,
+        postman,
+        limiter,
+        rules_of(settings),
+        welcome=settings.welcome,
+        concurrency=settings.smtp_connections,
+        on_merged=metrics.merged,
+    )
+
+
 @asynccontextmanager
 async def open_fallback(
     settings: Settings,
@@ -209,19 +207,8 @@ async def open_fallback(
 
     presence = Presence(settings, returned)
     sender = _sender_of(settings, spool, presence, metrics)
-    worker = Worker(
-        spool,
-        WorkLock(settings.data_dir / LOCK_FILE),
-        presence,
-        keeper,
-        Merger(client, log, writer, spool, limiter),
-        sender.postman,
-        limiter,
-        rules_of(settings),
-        welcome=settings.welcome,
-        concurrency=settings.smtp_connections,
-        on_merged=metrics.merged,
-    )
+    merger = Merger(client, log, writer, spool, limiter)
+    worker = _worker_of(settings, spool, presence, keeper, merger, limiter, sender.postman, metrics)
     fallback = Fallback(spool, presence, metrics, worker, keeper, sends=sender.refusal)
     spool.database.start()
     working = asyncio.create_task(worker.work(), name="spool-worker")
