@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
+from click.exceptions import Exit
 
 from leadstream_cli.commands.services import serve_until_stopped
 from leadstream_cli.connection import redis_client, stored_partitions
+from leadstream_cli.errors_text import CHECK_FAILED, say
 from leadstream_cli.output import Column, Output, age, output_options
-from leadstream_cli.parts import PROJECTIONS
 from leadstream_cli.queries import Group, read_streams
-from leadstream_events import keys
+from leadstream_cli.rate_bar import Bar
 
 if TYPE_CHECKING:
     from leadstream_events.settings import Settings
+    from leadstream_projections.counters import Projection
+    from leadstream_projections.rebuild import Rebuilt
+    from leadstream_projections.rebuild_state import Generations
+    from leadstream_projections.verify import Drift
 
 _COLUMNS = (
     Column("projection", "PROJECTION"),
@@ -24,6 +31,22 @@ _COLUMNS = (
     Column("lag_age_s", "LAG AGE", age, right=True),
     Column("pending", "PENDING", right=True),
     Column("consumers", "WORKERS", right=True),
+    Column("note", "NOTE"),
+)
+_DRIFT_COLUMNS = (
+    Column("projection", "PROJECTION"),
+    Column("partition", "PART", right=True),
+    Column("part", "OF"),
+    Column("counter", "COUNTER"),
+    Column("counted", "SAYS", right=True),
+    Column("expected", "LOG SAYS", right=True),
+)
+_REBUILT_COLUMNS = (
+    Column("projection", "PROJECTION"),
+    Column("partition", "PART", right=True),
+    Column("generation", "GENERATION", right=True),
+    Column("version", "VERSION", right=True),
+    Column("counted", "ENTRIES", right=True),
 )
 
 
@@ -55,25 +78,34 @@ def status(out: Output) -> None:
 
 
 async def _status() -> list[dict[str, Any]]:
+    from leadstream_projections.counters import PROJECTIONS
+    from leadstream_projections.rebuild_state import read_generations
+
     async with redis_client() as client:
         partitions = await stored_partitions(client)
         streams = await read_streams(client, partitions)
         rows = []
-        for group in PROJECTIONS:
-            name = group.removeprefix(keys.PROJECTION_PREFIX)
-            found = [await client.hget(keys.projection_pointer(number), name) for number in range(partitions)]
-            generations = sorted({int(value or 1) for value in found})
-            mine = [each for stream in streams for each in stream.groups if each.group == group]
-            rows.append(_row(name, generations, mine))
+        for projection in PROJECTIONS:
+            found = [await read_generations(client, projection, number) for number in range(partitions)]
+            mine = [each for stream in streams for each in stream.groups if each.group == projection.group]
+            rows.append(_row(projection, found, mine))
     return rows
 
 
-def _row(name: str, generations: list[int], mine: list[Group]) -> dict[str, Any]:
+def _row(projection: Projection, found: list[Generations], mine: list[Group]) -> dict[str, Any]:
     lag = sum(each.lag for each in mine)
     exact = all(each.lag_exact for each in mine)
+    live = sorted({each.live for each in found})
+    versions = sorted({each.version for each in found})
+    changed = bool(mine) and any(each.needs_rebuild(projection) for each in found)
+    rebuilding = any(each.filling for each in found)
     return {
-        "projection": name,
-        "generation": generations[0] if len(generations) == 1 else generations,
+        "projection": projection.name,
+        "generation": live[0] if len(live) == 1 else live,
+        "version": versions[0] if len(versions) == 1 else versions,
+        "code_version": projection.version,
+        "needs_rebuild": changed,
+        "rebuild_begun": rebuilding,
         "started": bool(mine),
         "lag": lag,
         "lag_exact": exact,
@@ -81,4 +113,113 @@ def _row(name: str, generations: list[int], mine: list[Group]) -> dict[str, Any]
         "lag_age_s": max((each.lag_age_s for each in mine if each.lag_age_s is not None), default=None),
         "pending": sum(each.pending for each in mine),
         "consumers": max((each.consumers for each in mine), default=0),
+        "note": _note(projection, changed, rebuilding),
     }
+
+
+def _note(projection: Projection, changed: bool, rebuilding: bool) -> str:
+    command = f"leadstream projections rebuild {projection.name}"
+    if rebuilding:
+        return f"a rebuild is under way, or was interrupted: `{command}` goes on with it"
+    return f"counts by another definition now: `{command}`" if changed else ""
+
+
+def chosen(names: Sequence[str], everything: bool) -> list[Projection]:
+    """The projections that are named; raises a usage error when that is none, or one does not exist."""
+    from leadstream_projections.counters import PROJECTIONS
+
+    known = {projection.name: projection for projection in PROJECTIONS}
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise click.UsageError(f"no projection {unknown[0]!r}; there is {', '.join(known)}")
+    if everything == bool(names):
+        raise click.UsageError("name projections, or say --all")
+    return [known[name] for name in names] or list(known.values())
+
+
+@projections.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--all", "everything", is_flag=True, help="Every projection, in one pass over the streams.")
+@click.option("--discard", is_flag=True, help="Give up a rebuild that was interrupted, instead of going on with it.")
+@click.option(
+    "--from-what-is-left", "incomplete", is_flag=True, help="Also when entries were trimmed: they are forgotten."
+)
+@output_options
+def rebuild(names: tuple[str, ...], everything: bool, discard: bool, incomplete: bool, out: Output) -> None:
+    """Count NAME anew from the streams, beside the live counters, and put the new counters in their place.
+
+    Services and readers go on meanwhile, and no counter goes back. Interrupted, the same command goes on where it was.
+    """
+    which = chosen(names, everything)
+    if discard:
+        say(f"{asyncio.run(_discard(which))} given up")
+        return
+    rows = asyncio.run(_rebuild(which, incomplete))
+    out.table([asdict(row) for row in rows], _REBUILT_COLUMNS, "nothing to rebuild")
+
+
+async def _discard(which: Sequence[Projection]) -> int:
+    from leadstream_projections.rebuild_cleanup import delete_retired
+    from leadstream_projections.rebuild_state import discard_filling, read_generations
+
+    given_up = 0
+    async with redis_client() as client:
+        for number in range(await stored_partitions(client)):
+            for projection in which:
+                filling = (await read_generations(client, projection, number)).filling
+                if filling:
+                    await discard_filling(client, projection, number, filling.generation)
+                    given_up += 1
+                await delete_retired(client, projection.name, number)
+    return given_up
+
+
+async def _rebuild(which: Sequence[Projection], incomplete: bool) -> list[Rebuilt]:
+    from leadstream_projections.rebuild import rebuild as count_anew
+
+    bar = Bar("counting")
+    async with redis_client() as client:
+        partitions = await stored_partitions(client)
+        with bar:
+            rows = await count_anew(client, which, partitions, incomplete=incomplete, begun=bar.begin, told=bar.step)
+    say(f"{bar.count} counted in {bar.seconds:.1f} s ({bar.rate:.0f}/s)")
+    return rows
+
+
+@projections.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@output_options
+def verify(names: tuple[str, ...], out: Output) -> None:
+    """Count the log a second time, by other code, and print every counter that differs; exit code 3 if any does.
+
+    Compares also what subscribers used up of their purchased leads with the outcomes. Services may run on.
+    """
+    from leadstream_projections.counters import PROJECTIONS
+
+    which = chosen(names, everything=False) if names else list(PROJECTIONS)
+    drifts = asyncio.run(_verify(which, with_quota=not names))
+    out.table([asdict(drift) for drift in drifts], _DRIFT_COLUMNS, "no drift")
+    if drifts:
+        say("`leadstream projections rebuild` counts projections anew")
+        raise Exit(CHECK_FAILED)
+
+
+async def _verify(which: Sequence[Projection], *, with_quota: bool) -> list[Drift]:
+    from leadstream_events.subscribers import utc_now
+    from leadstream_projections.verify import verify as count_again
+    from leadstream_projections.verify_quota import verify_quota
+
+    drifts: list[Drift] = []
+    async with redis_client() as client:
+        partitions = await stored_partitions(client)
+        for projection in which:
+            found = [await count_again(client, projection, number, utc_now()) for number in range(partitions)]
+            drifts += (drift for each in found for drift in each.drifts)
+            busy = sum(each.in_flight for each in found)
+            left = f"; {busy} leads left out: something is going on with them" if busy else ""
+            say(f"{projection.name}: {sum(each.counters for each in found)} counters compared{left}")
+        if with_quota:
+            quota = await verify_quota(client, partitions)
+            drifts += quota.drifts if quota else ()
+            say(f"quota: {quota.counters} subscribers compared" if quota else "quota: too busy to be compared just now")
+    return drifts

@@ -32,6 +32,8 @@ LIMITS = PREFIX + "{limits}:window:"
 META = PREFIX + "{meta}"
 # Commands of operators that were about more than one partition.
 META_OPERATIONS = PREFIX + "{meta}:operations"
+# String with a lifetime: some process has trimmed, and nobody need do it again before it ends.
+RETENTION_TURN = PREFIX + "{meta}:turn:retention"
 
 
 def stream(partition: int, name: str) -> str:

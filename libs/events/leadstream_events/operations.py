@@ -17,7 +17,14 @@ from leadstream_events.envelope import flat, make_event
 from leadstream_events.errors import Conflict, NotFound
 from leadstream_events.redis_client import Client
 from leadstream_events.redrive_rules import Actor
-from leadstream_events.schemas.events import CommandFinished, EntriesClaimed, EventData, GroupMoved, StreamTrimmed
+from leadstream_events.schemas.events import (
+    CommandFinished,
+    EntriesClaimed,
+    EventData,
+    GroupMoved,
+    GroupRemoved,
+    StreamTrimmed,
+)
 
 TRIM_STEP = 10_000
 CLAIM_STEP = 500
@@ -89,6 +96,23 @@ async def claim(
     args: list[Argument] = [group, keys.PARKED, idle_ms, stream, len(entries), *entries, *_fields(told, group, now)]
     taken = await scripts.run(client, scripts.CLAIM, names, args)
     return [entry.decode() for entry in taken]
+
+
+async def remove_group(
+    client: Client, partition: int, stream: str, group: str, *, dead_after_s: float | None, actor: Actor, now: datetime
+) -> bool:
+    """Removes a group from a stream; False when it is not there. With a living consumer it is refused (`Conflict`).
+
+    `dead_after_s` as in `seek`.
+    """
+    told = GroupRemoved(stream=stream, group=group, by=actor.by, reason=actor.reason)
+    dead_ms = -1 if dead_after_s is None else int(dead_after_s * 1000)
+    names = [keys.stream(partition, stream), keys.checkpoints(partition), keys.stream(partition, keys.OPERATIONS)]
+    args: list[Argument] = [group, dead_ms, *_fields(told, group, now)]
+    what, detail = await scripts.run(client, scripts.GROUP_REMOVE, names, args)
+    if what == b"alive":
+        raise Conflict(f"{detail.decode()} is alive and reads for {group}: stop it first")
+    return bool(what == b"ok")
 
 
 async def trim(

@@ -34,6 +34,8 @@ BEGIN = _load("begin")
 CLAIM = _load("claim")
 COMMIT = _load("commit")
 DUE = _load("due")
+FORGET = _load("forget", "trim_guard")
+GROUP_REMOVE = _load("group_remove")
 MERGE = _load("merge")
 PHASE = _load("phase")
 REBUILD_ADD = _load("rebuild_add", "rebuild_fold")
@@ -48,7 +50,7 @@ SETTLE = _load("settle")
 SUBSCRIBER_PUT = _load("subscriber_put")
 SUBSCRIBER_REMOVE = _load("subscriber_remove")
 TAKE = _load("take")
-TRIM = _load("trim")
+TRIM = _load("trim", "trim_guard")
 
 
 async def run(client: Client, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:

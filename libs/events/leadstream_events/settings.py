@@ -46,6 +46,16 @@ def parse_duration(value: object) -> float:
     return seconds
 
 
+def parse_retain(value: object) -> float | None:
+    """Returns seconds, or None for `off`: everything is kept."""
+    if value is None or str(value).strip().lower() in ("off", "none"):
+        return None
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or off") from None
+
+
 def _durations(value: object) -> tuple[float, ...]:
     parts = value.split(",") if isinstance(value, str) else value
     if not isinstance(parts, list | tuple) or not parts:
@@ -114,6 +124,8 @@ class Settings(BaseSettings):
     """Whether the lead gets a mail too."""
     append_deadline: Duration = 0.5
     """How long a POST waits for Redis before the lead goes into the spool."""
+    retain: Annotated[float | None, NoDecode, BeforeValidator(parse_retain)] = None
+    """How long leads and what became of them are kept after every group has finished them; `off` keeps everything."""
     drain_deadline: Duration = 10.0
     """How long SIGTERM lets work in flight end."""
     data_dir: Path = Path("data")
@@ -159,10 +171,6 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         path = Path(os.environ.get(PREFIX + "CONFIG", "leadstream.toml"))
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path)
-
-    def retry_delay_s(self, attempt: int) -> float:
-        """Seconds between attempt number `attempt` (from 1) and the next one; the last delay repeats."""
-        return self.retry_delays[min(attempt, len(self.retry_delays)) - 1]
 
     @property
     def max_attempts(self) -> int:

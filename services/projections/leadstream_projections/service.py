@@ -10,8 +10,10 @@ import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
+from structlog.stdlib import get_logger
+
 from leadstream_events.effects import Settlement
-from leadstream_events.redis_client import Client
+from leadstream_events.redis_client import Client, classify, connect
 from leadstream_events.runtime.batch import Handle
 from leadstream_events.runtime.consumer import Consumer
 from leadstream_events.runtime.delivery import Delivery
@@ -21,7 +23,10 @@ from leadstream_events.runtime.service import Runnable, batch_consumer, boot_nam
 from leadstream_events.settings import Settings
 from leadstream_projections.app import Batch, ProjectionApp
 from leadstream_projections.counters import PROJECTIONS, Projection
+from leadstream_projections.rebuild_state import note_version
 from leadstream_projections.store import Store
+
+logger = get_logger("leadstream.projections")
 
 SERVICE = "projections"
 BATCH = 200
@@ -87,6 +92,28 @@ async def start_consumer(
     )
 
 
+async def note_versions(settings: Settings, projections: Sequence[Projection]) -> list[str]:
+    """Says which projections count by another definition than their counters so far, and returns their names.
+
+    Redis being away is no reason not to start: `projections status` says it too.
+    """
+    client = connect(settings.redis_url, timeout_s=5.0)
+    changed = []
+    try:
+        for projection in projections:
+            found = {await note_version(client, projection, number) for number in range(settings.partitions)}
+            if found != {projection.version}:
+                changed.append(projection.name)
+                mend = f"leadstream projections rebuild {projection.name}"
+                logger.warning("projection has another definition now", projection=projection.name, mend=mend)
+    except Exception as error:
+        if classify(error) is None:
+            raise
+    finally:
+        await client.aclose()
+    return changed
+
+
 async def run(settings: Settings, projections: Sequence[Projection] = PROJECTIONS) -> None:
     """Runs the service until SIGTERM or SIGINT; needs no Redis to start. A crash of the Faust app passes through."""
 
@@ -98,6 +125,7 @@ async def run(settings: Settings, projections: Sequence[Projection] = PROJECTION
         logging.getLogger(library).setLevel(logging.WARNING)
 
     async def build(stack: AsyncExitStack) -> list[Runnable]:
+        await note_versions(settings, projections)
         app = await stack.enter_async_context(ProjectionApp(projections))
         name = boot_name(SERVICE)
         consumers = [

@@ -7,23 +7,8 @@
 local stream, operations = KEYS[1], KEYS[2]
 local floor, most, total = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
-local function earlier(id, than)
-  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
-  local ms2, seq2 = string.match(than, '^(%d+)-(%d+)$')
-  return tonumber(ms) < tonumber(ms2) or (ms == ms2 and tonumber(seq) < tonumber(seq2))
-end
-
-local found = {}
-for _, info in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
-  found[info[2]] = true
-  local unread = redis.call('XRANGE', stream, '(' .. info[8], '+', 'COUNT', 1)[1]
-  if unread and earlier(unread[1], floor) then return {0, 'unread', info[2]} end
-  local pending = redis.call('XPENDING', stream, info[2])
-  if type(pending[2]) == 'string' and earlier(pending[2], floor) then return {0, 'pending', info[2]} end
-end
-for at = 4, 3 + total do
-  if not found[ARGV[at]] then return {0, 'missing', ARGV[at]} end
-end
+local blocked = guard(stream, floor, 4, 3 + total)
+if blocked then return {0, blocked[1], blocked[2]} end
 redis.call('XLEN', operations)
 
 local deleted = redis.call('XTRIM', stream, 'MINID', '~', floor, 'LIMIT', most)

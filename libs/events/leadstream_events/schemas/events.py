@@ -236,6 +236,12 @@ class GroupMoved(_ByOperator):
     forced: bool = False
 
 
+class GroupRemoved(_ByOperator):
+    """A group that nobody serves was removed from a stream: what it had not read, it will never read."""
+
+    group: str
+
+
 class EntriesClaimed(_ByOperator):
     """Orphans were taken from dead consumers, to be delivered again at once. `entries` names up to 100 of them."""
 
@@ -286,6 +292,7 @@ CURRENT: dict[str, tuple[int, type[EventData]]] = {
         DeadLetterDropped,
         MailSettled,
         GroupMoved,
+        GroupRemoved,
         EntriesClaimed,
         StreamTrimmed,
         CommandFinished,
