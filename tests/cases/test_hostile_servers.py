@@ -23,6 +23,7 @@ from leadstream_events.schemas.events import (
     EntryDeadLettered,
 )
 from leadstream_events.settings import OnUnknown, Settings
+from leadstream_mail.attempt_rules import rules_of
 from tests.cases.pipeline import Pipeline, assert_ordinary, pipeline
 from tests.support.smtp_server import Fault, Moment, Reply, Script
 
@@ -78,7 +79,7 @@ async def test_a_greylisted_mail_is_delivered_once_by_the_worker_that_first_trie
 def test_by_default_one_attempt_at_least_falls_after_five_minutes() -> None:
     """Case 044: what greylisting servers ask for."""
     settings = Settings()
-    delays = [settings.retry_delay_s(attempt) for attempt in range(1, settings.max_attempts)]
+    delays = [rules_of(settings).delay_s(attempt) for attempt in range(1, settings.max_attempts)]
     assert max(accumulate(delays)) > 300
 
 

@@ -33,15 +33,16 @@ from leadstream_events.schemas.events import EmailRequested, Kind, LeadReceived,
 from leadstream_events.schemas.lead import Lead
 from leadstream_events.settings import OnUnknown
 from leadstream_events.writer import PipelinedWriter
+from leadstream_mail.attempt_rules import AttemptRules
 from leadstream_mail.smtp.outcome import Accepted, Deferred, Refused, Unknown
 from leadstream_mailer.fanout_rules import request
-from leadstream_mailer.verdict import Attempt, Rules
+from leadstream_mailer.verdict import Attempt
 from tests.faults.stream_model import RETRIES, Group, Mail
 from tests.support.redis_server import RedisServer
 
 T = TypeVar("T")
 CONSUMERS = ("one", "two", "three")
-RULES = Rules("leads@example.com", RETRIES + 1, (0.0,), OnUnknown.RESEND)
+RULES = AttemptRules("leads@example.com", RETRIES + 1, (0.0,), OnUnknown.RESEND)
 FAILURE = SmtpFailure(permanent=False, phase="rcpt", code=451, line="later", cause="deferred")
 OUTCOMES = {
     "sent": Accepted(250, "2.0.0 ok"),

@@ -27,6 +27,7 @@ from leadstream_events.ledger import Row, State, parse_row
 from leadstream_events.log import read_entry
 from leadstream_events.runtime.delivery import Delivery
 from leadstream_events.schemas.events import EmailFailed, EmailRequested, EmailSent, Kind
+from leadstream_mail.attempt_rules import RETRIES_EXHAUSTED
 from leadstream_mailer import verdict
 from leadstream_mailer.verdict import Attempt
 from tests.faults.stream_model import RETRIES, UNKNOWNS, Mail, begin, held_by
@@ -98,7 +99,7 @@ class Streams(LeadSteps):
         elif wanted == "unknown":
             self._finish(handle, verdict.cut_off(attempt, RULES, datetime.now(UTC)), "unknown", None)
         elif wanted == "exhausted":
-            settlement = verdict.failed(attempt, verdict.RETRIES_EXHAUSTED, None, datetime.now(UTC))
+            settlement = verdict.failed(attempt, RETRIES_EXHAUSTED, None, datetime.now(UTC))
             if self._commit(keys.MAILER, owner, [settlement])[0]:
                 self._ended(handle, State.FAILED)
         elif wanted == "done":

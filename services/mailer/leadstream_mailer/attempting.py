@@ -19,13 +19,14 @@ from leadstream_events.ids import message_id
 from leadstream_events.redis_client import classify
 from leadstream_events.runtime.source import monotonic_s
 from leadstream_events.writer import PipelinedWriter
+from leadstream_mail.attempt_rules import AttemptRules
 from leadstream_mail.build import RawMail
 from leadstream_mail.smtp.breaker import Breaker
 from leadstream_mail.smtp.outcome import LeaseLost, Unreachable
 from leadstream_mail.smtp.pool import SmtpPool
 from leadstream_mailer import metrics, verdict
 from leadstream_mailer.content import Contents
-from leadstream_mailer.verdict import Attempt, Rules
+from leadstream_mailer.verdict import Attempt
 
 logger = get_logger("leadstream.mailer")
 
@@ -53,7 +54,9 @@ def address_of(attempt: Attempt, snapshot: Snapshot) -> str:
 class Attempter:
     """Makes attempts over one pool. `breaker` tells how long to leave the server alone."""
 
-    def __init__(self, owner: str, rules: Rules, contents: Contents, pool: SmtpPool, writer: PipelinedWriter) -> None:
+    def __init__(
+        self, owner: str, rules: AttemptRules, contents: Contents, pool: SmtpPool, writer: PipelinedWriter
+    ) -> None:
         self._owner, self._rules, self._contents, self._pool, self._writer = owner, rules, contents, pool, writer
         self.breaker = Breaker()
 

@@ -25,12 +25,13 @@ from leadstream_events.runtime.consumer import Consumer
 from leadstream_events.runtime.delivery import Delivery, give_up
 from leadstream_events.runtime.source import monotonic_s
 from leadstream_events.schemas.events import EmailRequested
+from leadstream_mail.attempt_rules import RETRIES_EXHAUSTED, AttemptRules
 from leadstream_mailer import metrics, verdict
 from leadstream_mailer.attempting import Again, Attempter, Forget, address_of
 from leadstream_mailer.copies import mark_copy
 from leadstream_mailer.limiter import FREE, Limiter, Token
 from leadstream_mailer.unsettled import Unsettled
-from leadstream_mailer.verdict import Attempt, Rules
+from leadstream_mailer.verdict import Attempt
 
 logger = get_logger("leadstream.mailer")
 
@@ -74,7 +75,7 @@ class Sender:
         *,
         owner: str,
         lease_s: float,
-        rules: Rules,
+        rules: AttemptRules,
         directory: Directory,
         limiter: Limiter,
         attempter: Attempter,
@@ -246,7 +247,7 @@ class Sender:
             metrics.UNKNOWN.inc()
             return verdict.cut_off(attempt, self._rules, now)
         if answer == b"exhausted":
-            return verdict.failed(attempt, verdict.RETRIES_EXHAUSTED, None, now)
+            return verdict.failed(attempt, RETRIES_EXHAUSTED, None, now)
         if answer == b"busy":
             return self.consumer.release(attempt.delivery, self._lease_s)
         return Settlement(attempt.delivery.stream, attempt.delivery.entry_id)

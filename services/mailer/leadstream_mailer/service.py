@@ -17,6 +17,7 @@ from leadstream_events.runtime.handler import Handler
 from leadstream_events.runtime.service import boot_name, consumer, policy_of, run_service
 from leadstream_events.settings import Settings
 from leadstream_events.writer import PipelinedWriter
+from leadstream_mail.attempt_rules import rules_of
 from leadstream_mail.build import MailBuilder
 from leadstream_mail.smtp.from_settings import make_pool as make_pool
 from leadstream_mail.smtp.from_settings import smtp_password as smtp_password
@@ -28,14 +29,8 @@ from leadstream_mailer.copies import settle_late
 from leadstream_mailer.limiter import Limiter
 from leadstream_mailer.sender import Sender
 from leadstream_mailer.unsettled import Unsettled, settle_left_behind
-from leadstream_mailer.verdict import Rules
 
 logger = get_logger("leadstream.mailer")
-
-
-def rules_of(settings: Settings) -> Rules:
-    """What the settings say about attempts."""
-    return Rules(settings.mail_from, settings.max_attempts, settings.retry_delays, settings.on_unknown)
 
 
 async def settle_what_was_left(settings: Settings, name: str) -> None:

@@ -28,27 +28,8 @@ from leadstream_events.schemas.events import (
     SmtpFailure,
 )
 from leadstream_events.settings import OnUnknown
+from leadstream_mail.attempt_rules import OUTCOME_UNKNOWN, RETRIES_EXHAUSTED, AttemptRules, refusal_cause
 from leadstream_mail.smtp.outcome import Accepted, Deferred, Refused, Unknown
-
-# One more try after a lost answer; a second lost answer is for a person (docs/decisions/0006-unknown-outcomes.md).
-MAX_UNKNOWNS = 1
-
-OUTCOME_UNKNOWN = "outcome_unknown"
-RETRIES_EXHAUSTED = "retries_exhausted"
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What the settings say about attempts."""
-
-    mail_from: str
-    max_attempts: int
-    retry_delays_s: tuple[float, ...]
-    on_unknown: OnUnknown
-
-    def delay_s(self, attempt: int) -> float:
-        """Seconds between this attempt (from 1) and the next; the last delay repeats."""
-        return self.retry_delays_s[min(attempt, len(self.retry_delays_s)) - 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +100,7 @@ def _park(attempt: Attempt, effects: Sequence[Effect], delay_s: float, guard: Fe
     return _settle(attempt, (*effects, back), verb=Verb.PARK, guard=guard)
 
 
-def sent(attempt: Attempt, outcome: Accepted, rules: Rules, now: datetime) -> Settlement:
+def sent(attempt: Attempt, outcome: Accepted, rules: AttemptRules, now: datetime) -> Settlement:
     """The server took the mail."""
     data = EmailSent(
         **attempt.base(),
@@ -133,7 +114,7 @@ def sent(attempt: Attempt, outcome: Accepted, rules: Rules, now: datetime) -> Se
     return _settle(attempt, effects, guard=attempt.fence)
 
 
-def deferred(attempt: Attempt, failure: SmtpFailure, rules: Rules, now: datetime) -> Settlement:
+def deferred(attempt: Attempt, failure: SmtpFailure, rules: AttemptRules, now: datetime) -> Settlement:
     """The attempt failed in a way that may pass: parked until the next one, or given up after the last."""
     if attempt.number >= rules.max_attempts:
         return failed(attempt, RETRIES_EXHAUSTED, failure, now, attempt.fence)
@@ -165,16 +146,15 @@ def skipped(attempt: Attempt, reason: str, now: datetime) -> Settlement:
     return _settle(attempt, effects, guard=attempt.fence)
 
 
-def unknown(attempt: Attempt, detail: str, rules: Rules, now: datetime, *, guard: Fence, delay_s: float) -> Settlement:
+def unknown(
+    attempt: Attempt, detail: str, rules: AttemptRules, now: datetime, *, guard: Fence, delay_s: float
+) -> Settlement:
     """The answer to DATA was never learned: once more with the same Message-ID, or kept for a person."""
-    again = (
-        rules.on_unknown is OnUnknown.RESEND and attempt.unknowns < MAX_UNKNOWNS and attempt.number < rules.max_attempts
-    )
-    policy = OnUnknown.RESEND if again else OnUnknown.HOLD
+    policy = rules.after_unknown(attempt.number, attempt.unknowns)
     data = EmailOutcomeUnknown(**attempt.base(), attempt=attempt.number, policy=policy, detail=detail)
     event = _outcome(attempt, data, now)
     count = attempt.unknowns + 1
-    if again:
+    if policy is OnUnknown.RESEND:
         row = _row(attempt, State.UNKNOWN, now, phase="data", unknowns=count)
         return _park(attempt, (row, event), delay_s, guard)
     row = _row(attempt, State.HELD, now, phase="data", unknowns=count)
@@ -182,14 +162,14 @@ def unknown(attempt: Attempt, detail: str, rules: Rules, now: datetime, *, guard
     return _settle(attempt, (row, event, letter), guard=guard)
 
 
-def cut_off(attempt: Attempt, rules: Rules, now: datetime) -> Settlement:
+def cut_off(attempt: Attempt, rules: AttemptRules, now: datetime) -> Settlement:
     """An earlier owner died after DATA went out."""
     detail = "the worker died after the content was sent"
     return unknown(attempt, detail, rules, now, guard=attempt.cut_off_fence, delay_s=0.0)
 
 
 def after(
-    attempt: Attempt, outcome: Accepted | Deferred | Refused | Unknown, rules: Rules, now: datetime
+    attempt: Attempt, outcome: Accepted | Deferred | Refused | Unknown, rules: AttemptRules, now: datetime
 ) -> Settlement:
     """The settlement that an answered (or unanswered) attempt leads to."""
     match outcome:
@@ -198,8 +178,7 @@ def after(
         case Deferred(failure=failure):
             return deferred(attempt, failure, rules, now)
         case Refused(failure=failure):
-            cause = f"smtp_{failure.code}" if failure.code else failure.cause or "refused"
-            return failed(attempt, cause, failure, now, attempt.fence)
+            return failed(attempt, refusal_cause(failure), failure, now, attempt.fence)
         case Unknown(failure=failure):
             delay_s = rules.delay_s(attempt.number)
             return unknown(attempt, failure.cause, rules, now, guard=attempt.fence, delay_s=delay_s)

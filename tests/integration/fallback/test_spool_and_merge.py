@@ -24,7 +24,6 @@ from leadstream_api.fallback.merging import merge_args
 from leadstream_api.fallback.rows import SpooledLead, SpooledMail
 from leadstream_api.fallback.sending import Postman
 from leadstream_api.fallback.spool import Spool, Work
-from leadstream_api.fallback.verdict import Rules
 from leadstream_cli.main import cli
 from leadstream_events import keys, scripts
 from leadstream_events.envelope import encode, flat, make_event
@@ -41,6 +40,7 @@ from leadstream_events.schemas.lead import Lead
 from leadstream_events.schemas.subscriber import Subscriber
 from leadstream_events.settings import OnUnknown, Settings
 from leadstream_events.writer import PipelinedWriter
+from leadstream_mail.attempt_rules import AttemptRules
 from leadstream_mail.build import MailBuilder
 from leadstream_mail.smtp.outcome import Accepted
 from leadstream_mail.smtp.pool import SmtpPool
@@ -50,7 +50,7 @@ from tests.integration.api.conftest import LEAD, api_client
 from tests.support.process import free_port
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-RULES = Rules("leads@example.com", 4, (60.0,), OnUnknown.RESEND)
+RULES = AttemptRules("leads@example.com", 4, (60.0,), OnUnknown.RESEND)
 SUBSCRIBER = Subscriber(id="s1", email="s1@example.com", name="Søren, A.", created_at=NOW)
 DANA = Lead(full_name="Dana Example", email="dana@example.com", state="CA")
 LEADS, EMAILS, OUTCOMES, DEAD = (keys.stream(0, name) for name in keys.STREAMS)

@@ -9,6 +9,7 @@ import pytest
 from leadstream_events.errors import ConfigurationError
 from leadstream_events.limits import Rate
 from leadstream_events.settings import load_settings, mask_url, parse_duration
+from leadstream_mail.attempt_rules import rules_of
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_delays_repeat_their_last_one() -> None:
     settings = load_settings(retries=5, retry_delays="1s,2s")
     assert settings.max_attempts == 6
-    assert [settings.retry_delay_s(attempt) for attempt in (1, 2, 3, 9)] == [1.0, 2.0, 2.0, 2.0]
+    assert [rules_of(settings).delay_s(attempt) for attempt in (1, 2, 3, 9)] == [1.0, 2.0, 2.0, 2.0]
 
 
 def test_a_password_in_the_query_of_a_url_is_masked_too() -> None:

@@ -16,12 +16,12 @@ from leadstream_api.fallback import verdict
 from leadstream_api.fallback.database import SpoolUnavailable
 from leadstream_api.fallback.rows import Outcome, SpooledLead, SpooledMail
 from leadstream_api.fallback.spool import Spool
-from leadstream_api.fallback.verdict import Rules
 from leadstream_events import logs
 from leadstream_events.directory import Snapshot
 from leadstream_events.errors import Permanent
 from leadstream_events.ids import message_id
 from leadstream_events.schemas.events import Kind
+from leadstream_mail.attempt_rules import AttemptRules
 from leadstream_mail.build import MailBuilder, PreparedMail, RawMail
 from leadstream_mail.smtp.breaker import Breaker
 from leadstream_mail.smtp.outcome import LeaseLost, Unreachable
@@ -52,7 +52,7 @@ class Postman:
         spool: Spool,
         pool: SmtpPool,
         builder: MailBuilder,
-        rules: Rules,
+        rules: AttemptRules,
         still_away: Callable[[], bool],
         observe: Callable[[str], None],
     ) -> None:

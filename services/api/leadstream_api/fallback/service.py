@@ -19,7 +19,7 @@ from leadstream_api.fallback.presence import Presence
 from leadstream_api.fallback.sending import Postman
 from leadstream_api.fallback.snapshot import SnapshotKeeper
 from leadstream_api.fallback.spool import Depth, Spool
-from leadstream_api.fallback.verdict import MODE, Rules
+from leadstream_api.fallback.verdict import MODE
 from leadstream_api.fallback.worker import LOCK_FILE, Worker, WorkLock
 from leadstream_events import logs
 from leadstream_events.envelope import Event, encode
@@ -30,6 +30,7 @@ from leadstream_events.schemas.events import LeadReceived
 from leadstream_events.settings import Settings
 from leadstream_events.tasks import end
 from leadstream_events.writer import PipelinedWriter
+from leadstream_mail.attempt_rules import rules_of
 from leadstream_mail.build import MailBuilder
 from leadstream_mail.smtp.from_settings import make_pool
 from leadstream_mail.smtp.pool import SmtpPool
@@ -129,17 +130,6 @@ class Fallback:
 def _repeatable(lead_id: str) -> bool:
     """Only ids derived from an idempotency key ever come again; fresh ones need no look."""
     return uuid.UUID(lead_id).version == _DERIVED
-
-
-def rules_of(settings: Settings) -> Rules:
-    """What the settings say about attempts."""
-    return Rules(
-        settings.mail_from,
-        settings.max_attempts,
-        settings.retry_delays,
-        settings.on_unknown,
-        settings.partitions,
-    )
 
 
 @dataclass(frozen=True, slots=True)

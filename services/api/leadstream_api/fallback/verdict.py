@@ -5,7 +5,7 @@ Each function returns the mail's new row and the events that a merge appends for
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from leadstream_api.fallback.rows import Outcome, SpooledLead, SpooledMail
@@ -25,33 +25,14 @@ from leadstream_events.schemas.events import (
     SmtpFailure,
 )
 from leadstream_events.settings import OnUnknown
+from leadstream_mail.attempt_rules import OUTCOME_UNKNOWN, RETRIES_EXHAUSTED, AttemptRules, refusal_cause
 from leadstream_mail.smtp.outcome import Accepted, Deferred, Refused, Unknown
-
-# The same numbers and names as on the stream path (docs/decisions/0006-unknown-outcomes.md).
-MAX_UNKNOWNS = 1
-OUTCOME_UNKNOWN = "outcome_unknown"
-RETRIES_EXHAUSTED = "retries_exhausted"
 
 MODE = "fallback"
 DUPLICATE = "duplicate"
 OWN, MARK, COPY = "own", "mark", "copy"
 
 Change = tuple[SpooledMail, tuple[Outcome, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What the settings say about attempts."""
-
-    mail_from: str
-    max_attempts: int
-    retry_delays_s: tuple[float, ...]
-    on_unknown: OnUnknown
-    partitions: int = 1
-
-    def delay_s(self, attempt: int) -> float:
-        """Seconds between this attempt (from 1) and the next; the last delay repeats."""
-        return self.retry_delays_s[min(attempt, len(self.retry_delays_s)) - 1]
 
 
 def lead_token(merge_id: str) -> str:
@@ -100,7 +81,7 @@ def begun(mail: SpooledMail, now: datetime) -> SpooledMail:
     return replace(mail, state=State.SENDING, attempts=mail.attempts + 1, phase="begin", at_ms=milliseconds(now))
 
 
-def recovered(lead: SpooledLead, mail: SpooledMail, rules: Rules, now: datetime) -> Change:
+def recovered(lead: SpooledLead, mail: SpooledMail, rules: AttemptRules, now: datetime) -> Change:
     """What becomes of a mail that a dead process was sending: cut off before its content it was no attempt."""
     if mail.phase == "data":
         return unknown(lead, mail, "the process died after the content was sent", rules, now, delay_s=0.0)
@@ -113,7 +94,7 @@ def after(
     lead: SpooledLead,
     mail: SpooledMail,
     outcome: Accepted | Deferred | Refused | Unknown,
-    rules: Rules,
+    rules: AttemptRules,
     now: datetime,
 ) -> Change:
     """What an answered (or unanswered) attempt leads to."""
@@ -123,8 +104,7 @@ def after(
         case Deferred(failure=failure):
             return _deferred(lead, mail, failure, rules, now)
         case Refused(failure=failure):
-            cause = f"smtp_{failure.code}" if failure.code else failure.cause or "refused"
-            return failed(lead, mail, cause, failure, rules, now)
+            return failed(lead, mail, refusal_cause(failure), failure, rules, now)
         case Unknown(failure=failure):
             return unknown(lead, mail, failure.cause, rules, now, delay_s=rules.delay_s(mail.attempts))
 
@@ -140,7 +120,7 @@ def _event(mail: SpooledMail, data: EventData, now: datetime, when: str) -> Outc
     return Outcome(mail.email_id, when, keys.OUTCOMES, encode(made))
 
 
-def _dead(lead: SpooledLead, mail: SpooledMail, cause: str, detail: str, rules: Rules, now: datetime) -> Outcome:
+def _dead(lead: SpooledLead, mail: SpooledMail, cause: str, detail: str, rules: AttemptRules, now: datetime) -> Outcome:
     """The dead letter that the mailer would have written."""
     fields = {name.encode(): value.encode() for name, value in mail.request.items()}
     partition = partition_of(mail.lead_id, rules.partitions)
@@ -151,7 +131,7 @@ def _dead(lead: SpooledLead, mail: SpooledMail, cause: str, detail: str, rules: 
     return Outcome(mail.email_id, OWN, keys.DEAD, dict(zip(flat[::2], flat[1::2], strict=True)))
 
 
-def _sent(lead: SpooledLead, mail: SpooledMail, outcome: Accepted, rules: Rules, now: datetime) -> Change:
+def _sent(lead: SpooledLead, mail: SpooledMail, outcome: Accepted, rules: AttemptRules, now: datetime) -> Change:
     data = EmailSent(
         **_base(mail),
         attempt=mail.attempts,
@@ -171,7 +151,7 @@ def _sent(lead: SpooledLead, mail: SpooledMail, outcome: Accepted, rules: Rules,
     return row, (_event(mail, data, now, OWN), _event(mail, twice, now, COPY))
 
 
-def _deferred(lead: SpooledLead, mail: SpooledMail, failure: SmtpFailure, rules: Rules, now: datetime) -> Change:
+def _deferred(lead: SpooledLead, mail: SpooledMail, failure: SmtpFailure, rules: AttemptRules, now: datetime) -> Change:
     if mail.attempts >= rules.max_attempts:
         return failed(lead, mail, RETRIES_EXHAUSTED, failure, rules, now)
     at = now + timedelta(seconds=rules.delay_s(mail.attempts))
@@ -181,7 +161,7 @@ def _deferred(lead: SpooledLead, mail: SpooledMail, failure: SmtpFailure, rules:
 
 
 def failed(
-    lead: SpooledLead, mail: SpooledMail, cause: str, failure: SmtpFailure | None, rules: Rules, now: datetime
+    lead: SpooledLead, mail: SpooledMail, cause: str, failure: SmtpFailure | None, rules: AttemptRules, now: datetime
 ) -> Change:
     """The mail is given up."""
     data = EmailFailed(**_base(mail), attempt=mail.attempts, cause=cause, failure=failure)
@@ -191,11 +171,11 @@ def failed(
 
 
 def unknown(
-    lead: SpooledLead, mail: SpooledMail, detail: str, rules: Rules, now: datetime, *, delay_s: float
+    lead: SpooledLead, mail: SpooledMail, detail: str, rules: AttemptRules, now: datetime, *, delay_s: float
 ) -> Change:
     """The answer to DATA was never learned: once more with the same Message-ID, or kept for a person."""
-    again = rules.on_unknown is OnUnknown.RESEND and mail.unknowns < MAX_UNKNOWNS and mail.attempts < rules.max_attempts
-    policy = OnUnknown.RESEND if again else OnUnknown.HOLD
+    policy = rules.after_unknown(mail.attempts, mail.unknowns)
+    again = policy is OnUnknown.RESEND
     data = EmailOutcomeUnknown(**_base(mail), attempt=mail.attempts, policy=policy, detail=detail)
     at = now + timedelta(seconds=delay_s if again else 0.0)
     state = State.UNKNOWN if again else State.HELD

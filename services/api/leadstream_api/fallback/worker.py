@@ -27,13 +27,13 @@ from leadstream_api.fallback.rows import SpooledLead, SpooledMail
 from leadstream_api.fallback.sending import Postman, why_skip
 from leadstream_api.fallback.snapshot import EVERY_S, Known, SnapshotKeeper
 from leadstream_api.fallback.spool import Spool
-from leadstream_api.fallback.verdict import Rules
 from leadstream_events import logs
 from leadstream_events.errors import Backpressure
 from leadstream_events.ledger import State
 from leadstream_events.recipients import candidates
 from leadstream_events.redis_client import classify
 from leadstream_events.tasks import end
+from leadstream_mail.attempt_rules import AttemptRules
 
 LOCK_FILE = "spool.lock"
 _TICK_S = 0.25
@@ -86,7 +86,7 @@ class Worker:
         merger: Merger,
         postman: Postman | None,
         limiter: LocalLimiter,
-        rules: Rules,
+        rules: AttemptRules,
         *,
         welcome: bool,
         concurrency: int,

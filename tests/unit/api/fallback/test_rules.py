@@ -14,7 +14,6 @@ from leadstream_api.fallback.merging import carried, merge_args
 from leadstream_api.fallback.rows import SpooledLead, SpooledMail, pack
 from leadstream_api.fallback.snapshot import Known, dump_directory, load_directory
 from leadstream_api.fallback.spool import Work
-from leadstream_api.fallback.verdict import Rules
 from leadstream_events.directory import Snapshot
 from leadstream_events.envelope import encode, make_event
 from leadstream_events.ledger import State
@@ -24,10 +23,11 @@ from leadstream_events.schemas.events import LeadReceived, SmtpFailure
 from leadstream_events.schemas.lead import Lead
 from leadstream_events.schemas.subscriber import Subscriber, Suppression
 from leadstream_events.settings import OnUnknown
+from leadstream_mail.attempt_rules import AttemptRules
 from leadstream_mail.smtp.outcome import Accepted, Deferred, Refused, Unknown
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-RULES = Rules("leads@example.com", 4, (60.0, 120.0), OnUnknown.RESEND)
+RULES = AttemptRules("leads@example.com", 4, (60.0, 120.0), OnUnknown.RESEND)
 LATER = SmtpFailure(permanent=False, phase="rcpt", code=451, line="later", cause="deferred")
 
 
@@ -122,7 +122,7 @@ def test_a_refused_mail_is_final_at_once() -> None:
 @pytest.mark.parametrize(("policy", "state"), [(OnUnknown.RESEND, State.UNKNOWN), (OnUnknown.HOLD, State.HELD)])
 def test_a_lost_answer_is_tried_once_more_or_held(policy: OnUnknown, state: State) -> None:
     lead = spooled()
-    rules = Rules("leads@example.com", 4, (60.0,), policy)
+    rules = AttemptRules("leads@example.com", 4, (60.0,), policy)
     row, outcomes = verdict.after(lead, verdict.begun(mail(lead), NOW), Unknown(LATER), rules, NOW)
     assert (row.state, row.unknowns, outcomes[0].when) == (state, 1, "mark")
     again, _ = verdict.after(lead, verdict.begun(row, NOW), Unknown(LATER), rules, NOW)
