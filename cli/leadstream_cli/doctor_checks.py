@@ -95,6 +95,20 @@ def memory(info: Mapping[str, object]) -> Finding:
     return Finding("memory", Verdict.OK, text)
 
 
+def retention(retain_s: float | None, forgotten: Mapping[str, int]) -> Finding:
+    """What holds trimming back: groups that nobody serves, with their lag."""
+    kept = "everything is kept" if retain_s is None else f"kept for {retain_s:g} s"
+    if not forgotten:
+        return Finding("retention", Verdict.OK, kept)
+    named = ", ".join(f"{name} (lag {lag})" for name, lag in sorted(forgotten.items()))
+    return Finding(
+        "retention",
+        Verdict.NOTE if retain_s is None else Verdict.PROBLEM,
+        f"{kept}; groups that no service works for hold back trimming: {named}",
+        f"start what reads for them, or leadstream groups remove {min(forgotten)}",
+    )
+
+
 def partitions(configured: int, stored: int | None) -> Finding:
     """Leads are placed by this number; it must never change."""
     if stored is None:

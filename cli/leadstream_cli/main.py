@@ -47,6 +47,7 @@ _SECTIONS: dict[str, dict[str, str]] = {
         "claim": "move",
         "seek": "move",
         "trim": "trim",
+        "replay": "replay",
         "export": "export",
         "import": "importing",
         "operations": "operations",

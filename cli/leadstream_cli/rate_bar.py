@@ -29,7 +29,7 @@ class Bar:
     def begin(self, total: int) -> None:
         """Shows the bar, on stderr, if that is a terminal."""
         if sys.stderr.isatty():
-            made = click.progressbar(
+            made: Any = click.progressbar(
                 length=max(1, total),
                 label=self._label,
                 file=sys.stderr,

@@ -89,7 +89,20 @@ async def _server(client: Client, settings: Settings) -> list[Finding]:
         await _write(client),
         checks.partitions(settings.partitions, int(stored) if stored else None),
         await _clock(client),
+        checks.retention(settings.retain, await _forgotten(client, int(stored or 1))),
     ]
+
+
+async def _forgotten(client: Client, partitions: int) -> dict[str, int]:
+    from leadstream_cli.commands.streams import is_forgotten
+    from leadstream_cli.queries import read_streams
+
+    found = [group for stream in await read_streams(client, partitions) for group in stream.groups]
+    out: dict[str, int] = {}
+    for group in found:
+        if is_forgotten(group):
+            out[group.group] = out.get(group.group, 0) + group.lag
+    return out
 
 
 async def _info(client: Client) -> dict[str, Any]:

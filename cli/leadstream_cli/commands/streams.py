@@ -7,7 +7,9 @@ from dataclasses import asdict
 
 import rich_click as click
 
+from leadstream_cli.acting import Consent, consent_options
 from leadstream_cli.connection import redis_client, stored_partitions
+from leadstream_cli.errors_text import say
 from leadstream_cli.output import Column, Output, age, output_options, stamp
 from leadstream_cli.parts import GROUPS
 from leadstream_cli.queries import Group, Stream, in_group, ms_of, read_consumers, read_streams
@@ -74,25 +76,73 @@ _GROUP_COLUMNS = (
     Column("oldest_pending_s", "OLDEST PENDING", age, right=True),
     Column("consumers", "CONSUMERS", right=True),
     Column("server_lag", "LAG BY SERVER", lambda value: "unknown" if value is None else str(value), right=True),
+    Column("note", "NOTE"),
 )
 
 
 def _group_row(group: Group, as_json: bool) -> dict[str, object]:
-    row: dict[str, object] = asdict(group)
+    row: dict[str, object] = asdict(group) | {"note": FORGOTTEN.format(group.group) if is_forgotten(group) else ""}
     return row if as_json else row | {"lag_text": _lag(group)}
 
 
-@click.command()
+FORGOTTEN = "no service of ours: nothing that it has not read can be trimmed (`leadstream groups remove {}`)"
+
+
+def is_forgotten(group: Group) -> bool:
+    """True for a group that no service of ours works for: it holds back trimming for as long as it is there."""
+    return group.partition is not None and group.group not in KNOWN and bool(group.lag or group.pending)
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
 @output_options
-def groups(out: Output) -> None:
-    """Show every consumer group: lag as count and age, pending, parked.
+def groups(context: click.Context, out: Output) -> None:
+    """Show every consumer group: lag as count and age, pending, parked. With a command, look after them.
 
     LAG counts entries that were never delivered to the group. LAG BY SERVER is what Redis itself reports: it is
     unknown or wrong after deletes and trims.
     """
+    if context.invoked_subcommand is not None:
+        return
     found = [group for stream in asyncio.run(_streams(True)) for group in stream.groups]
     rows = [_group_row(group, out.as_json) for group in found]
     out.table(rows, _GROUP_COLUMNS, "no groups yet: they appear when a service first starts")
+
+
+@groups.command()
+@click.argument("name")
+@click.option("--dead-after", default=DEAD_AFTER_S, show_default=True, help="Seconds without a sign of life.")
+@consent_options()
+def remove(name: str, dead_after: float, consent: Consent) -> None:
+    """Remove the group NAME, which nobody serves, from every stream: what it has not read no longer has to be kept.
+
+    Groups of leadstream's own services are refused, and so is one with a living consumer.
+    """
+    if name in KNOWN:
+        raise click.UsageError(f"{name} is a group of leadstream itself: its service needs it")
+    asyncio.run(_remove(name, dead_after, consent))
+
+
+async def _remove(name: str, dead_after_s: float, consent: Consent) -> None:
+    from leadstream_events.operations import remove_group
+    from leadstream_events.subscribers import utc_now
+
+    async with redis_client() as client:
+        found = await read_streams(client, await stored_partitions(client))
+        mine = [
+            (s.stream, s.partition, g) for s in found for g in s.groups if g.group == name and s.partition is not None
+        ]
+        if not mine:
+            raise NotFound(f"no group {name!r} on any stream")
+        for stream, partition, group in mine:
+            say(f"{name} on {stream}, partition {partition}: lag {_lag(group)}, {group.pending} pending")
+        if not consent.given(f"remove {name}? What it has not read, it will never read"):
+            return
+        for stream, partition, _ in mine:
+            await remove_group(
+                client, partition, stream, name, dead_after_s=dead_after_s, actor=consent.actor, now=utc_now()
+            )  # fmt: skip
+        say(f"{name} removed from {len(mine)} stream{'' if len(mine) == 1 else 's'}")
 
 
 _CONSUMER_COLUMNS = (

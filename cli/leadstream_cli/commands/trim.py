@@ -15,7 +15,7 @@ from leadstream_cli.errors_text import FAILED, say
 from leadstream_cli.output import Column, Output, output_options
 from leadstream_cli.queries import read_streams, server_ms
 from leadstream_cli.tailing import parse_since
-from leadstream_cli.trim_plan import TRIMMED, Trim, groups_of, plan_trim
+from leadstream_cli.trim_plan import TRIMMED, Trim, plan_trim
 
 if TYPE_CHECKING:
     from leadstream_events.redis_client import Client
@@ -68,6 +68,7 @@ async def _carry_out(client: Client, plan: Trim, consent: Consent) -> dict[str, 
     from leadstream_events.operations import Blocked
     from leadstream_events.operations import trim as trim_steps
     from leadstream_events.subscribers import utc_now
+    from leadstream_projections.maintenance import groups_of
 
     row = asdict(plan) | {"deleted": 0}
     if not plan.count:

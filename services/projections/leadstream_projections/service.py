@@ -23,6 +23,7 @@ from leadstream_events.runtime.service import Runnable, batch_consumer, boot_nam
 from leadstream_events.settings import Settings
 from leadstream_projections.app import Batch, ProjectionApp
 from leadstream_projections.counters import PROJECTIONS, Projection
+from leadstream_projections.maintenance import Maintenance, interval_s
 from leadstream_projections.rebuild_state import note_version
 from leadstream_projections.store import Store
 
@@ -114,6 +115,20 @@ async def note_versions(settings: Settings, projections: Sequence[Projection]) -
     return changed
 
 
+async def schedule_retention(
+    stack: AsyncExitStack, settings: Settings, app: ProjectionApp, retain_s: float, name: str
+) -> None:
+    """Has the app trim periodically; its connection closes with the stack, after the app has stopped."""
+    client = connect(settings.redis_url, timeout_s=5.0)
+    stack.push_async_callback(client.aclose)
+    maintenance = Maintenance(client, partitions=settings.partitions, retain_s=retain_s, name=name)
+
+    async def trim() -> None:
+        await maintenance.run()
+
+    app.timer(interval=interval_s(retain_s))(trim)
+
+
 async def run(settings: Settings, projections: Sequence[Projection] = PROJECTIONS) -> None:
     """Runs the service until SIGTERM or SIGINT; needs no Redis to start. A crash of the Faust app passes through."""
 
@@ -126,8 +141,11 @@ async def run(settings: Settings, projections: Sequence[Projection] = PROJECTION
 
     async def build(stack: AsyncExitStack) -> list[Runnable]:
         await note_versions(settings, projections)
-        app = await stack.enter_async_context(ProjectionApp(projections))
         name = boot_name(SERVICE)
+        made = ProjectionApp(projections)
+        if settings.retain is not None:
+            await schedule_retention(stack, settings, made, settings.retain, name)
+        app = await stack.enter_async_context(made)
         consumers = [
             await start_consumer(stack, settings, app, projection, partition, name=name)
             for partition in range(settings.partitions)
