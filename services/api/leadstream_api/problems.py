@@ -80,7 +80,7 @@ def field_error(path: Iterable[str | int], message: str) -> FieldError:
 
 def _message(error: Mapping[str, Any]) -> str:
     """pydantic's text without its prefix, and without quotes of what was sent."""
-    text = str(error["msg"]).removeprefix("Value error, ")
+    text = str(error["msg"]).removeprefix("Value error, ").replace("Tuple should", "List should")
     return _QUOTED.sub("…", text) if error["type"] == "value_error" else text
 
 

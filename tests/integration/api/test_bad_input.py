@@ -213,3 +213,8 @@ async def test_a_method_that_is_not_there_is_a_405_that_names_those_that_are(
 async def test_every_answer_forbids_sniffing(api: httpx.AsyncClient) -> None:
     for answer in (await api.get("/leads"), await api.get("/nope"), await post(api, b"x")):
         assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_a_message_speaks_of_lists_not_of_the_types_of_the_implementation(api: httpx.AsyncClient) -> None:
+    (error,) = (await post(api, LEAD | {"vehicles": [VEHICLE] * 6})).json()["errors"]
+    assert error["message"] == "List should have at most 5 items after validation, not 6"
