@@ -56,9 +56,7 @@ def mask(value: Any, key: str = "", *, in_lead: bool = False) -> Any:
     if key in _PERSONAL or (key == "address" and not _is_address(value)):
         return _hide(value)
     if key in _ADDRESS_FIELDS or key == "address":
-        if isinstance(value, list | tuple):
-            return [mask_address(item) if isinstance(item, str) else _hide(item) for item in value]
-        return mask_address(value) if isinstance(value, str) else _hide(value)
+        return [_hide_address(item) for item in value] if isinstance(value, list | tuple) else _hide_address(value)
     if key == "by" and isinstance(value, str) and "." not in value.rpartition("@")[2]:
         return value  # an operator as user@host, which is no address
     if key == "data" and isinstance(value, str):  # a stored entry that is not even JSON: nobody knows what is in it
@@ -78,6 +76,10 @@ def mask(value: Any, key: str = "", *, in_lead: bool = False) -> Any:
 
 def _is_address(value: Any) -> bool:
     return isinstance(value, str) and bool(_ADDRESS.fullmatch(value))
+
+
+def _hide_address(value: Any) -> Any:
+    return mask_address(value) if isinstance(value, str) else _hide(value)
 
 
 def _hide(value: Any) -> Any:

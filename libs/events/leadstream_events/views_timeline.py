@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from leadstream_events import keys
@@ -43,56 +43,49 @@ class Moment:
     by: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    attempt: int | None = None
-    code: int | None = None
-    enhanced: str | None = None
-    phase: str | None = None
-    reply: str | None = None
-    cause: str | None = None
-    next_attempt_at: datetime | None = None
-    possible_duplicate: bool = False
-    by: str | None = None
-
-
-def _failed(attempt: int, failure: SmtpFailure | None, cause: str = "", due: datetime | None = None) -> _Facts:
+def _failed(
+    bare: Moment, attempt: int, failure: SmtpFailure | None, cause: str = "", due: datetime | None = None
+) -> Moment:
     if failure is None:
-        return _Facts(attempt, cause=cause or None)
-    return _Facts(
-        attempt,
-        failure.code,
-        failure.enhanced,
-        failure.phase,
-        failure.line or None,
-        cause or failure.cause or None,
-        due,
+        return replace(bare, attempt=attempt, cause=cause or None)
+    return replace(
+        bare,
+        attempt=attempt,
+        code=failure.code,
+        enhanced=failure.enhanced,
+        phase=failure.phase,
+        reply=failure.line or None,
+        cause=cause or failure.cause or None,
+        next_attempt_at=due,
     )
 
 
-def _facts(data: EventData) -> _Facts:
+def _told(bare: Moment, data: EventData) -> Moment:
     match data:
         case EmailSent():
-            return _Facts(data.attempt, data.code, reply=data.reply, possible_duplicate=data.after_unknown)
+            twice = data.after_unknown
+            return replace(bare, attempt=data.attempt, code=data.code, reply=data.reply, possible_duplicate=twice)
         case EmailDeferred():
-            return _failed(data.attempt, data.failure, due=data.next_attempt_at)
+            return _failed(bare, data.attempt, data.failure, due=data.next_attempt_at)
         case EmailFailed():
-            return _failed(data.attempt, data.failure, data.cause)
+            return _failed(bare, data.attempt, data.failure, data.cause)
         case EmailOutcomeUnknown():
-            return _Facts(data.attempt, reply=data.detail or None, cause=data.policy, possible_duplicate=True)
+            reply = data.detail or None
+            return replace(bare, attempt=data.attempt, reply=reply, cause=data.policy, possible_duplicate=True)
         case EmailSkipped():
-            return _Facts(cause=data.reason)
+            return replace(bare, cause=data.reason)
         case EmailBounced():
-            return _Facts(None, data.code, data.enhanced, None, data.detail or None, data.bounce_class)
+            reply = data.detail or None
+            return replace(bare, code=data.code, enhanced=data.enhanced, reply=reply, cause=data.bounce_class)
         case EmailComplained():
-            return _Facts(cause=data.feedback_type)
+            return replace(bare, cause=data.feedback_type)
         case DeadLetterRedriven() | DeadLetterDropped():
-            return _Facts(cause=data.cause or None, reply=data.reason or None, by=data.by)
+            return replace(bare, cause=data.cause or None, reply=data.reason or None, by=data.by)
         case MailSettled():
             found = "sent" if data.sent else "not sent"
-            return _Facts(data.attempt, cause=found, reply=data.reason or None, by=data.by)
+            return replace(bare, attempt=data.attempt, cause=found, reply=data.reason or None, by=data.by)
         case _:
-            return _Facts()
+            return bare
 
 
 def moment(entry: Entry) -> Moment:
@@ -101,22 +94,7 @@ def moment(entry: Entry) -> Moment:
     if entry.event is None:
         cause = entry.problem.cause if entry.problem else None
         return Moment(None, "unreadable", name, entry.entry_id, cause=cause)
-    facts = _facts(entry.event.data)
-    return Moment(
-        entry.event.time,
-        entry.event.type,
-        name,
-        entry.entry_id,
-        facts.attempt,
-        facts.code,
-        facts.enhanced,
-        facts.phase,
-        facts.reply,
-        facts.cause,
-        facts.next_attempt_at,
-        facts.possible_duplicate,
-        facts.by,
-    )
+    return _told(Moment(entry.event.time, entry.event.type, name, entry.entry_id), entry.event.data)
 
 
 def mail_of(entry: Entry) -> str | None:

@@ -1,7 +1,7 @@
 -- trim: deletes the oldest entries of one stream, a bounded number a call, and never what a group still needs.
 -- KEYS[1] stream  KEYS[2] operations
 -- ARGV[1] id below which to delete  ARGV[2] how many at the most  ARGV[3] number of groups that must be there, then those
---         then the fields of the event that the last call records (none: there is another call to come)
+--         then the fields of the event that tells of it (none: an earlier call of this trim has told)
 -- returns {deleted, what, group}: ok | missing | unread | pending; with the latter three nothing was deleted
 -- invariant: nothing that any group has not finished is deleted, whatever was true when the caller looked
 local stream, operations = KEYS[1], KEYS[2]
