@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +17,14 @@ import minijinja
 
 from leadstream_events.errors import ConfigurationError, Permanent
 from leadstream_events.schemas.events import Kind
-from leadstream_events.schemas.lead import Consent, Lead, Vehicle
+from leadstream_events.schemas.lead import Lead
 from leadstream_mail.context import template_context
+from leadstream_mail.sample import SAMPLE_LEAD, SAMPLE_TIME
 
 PACKAGE_FOLDER = Path(__file__).parent / "defaults"
 SUFFIXES = ("subject.txt", "txt", "html")
 
-_SAMPLE_TIME = datetime(2026, 1, 31, 9, 5, tzinfo=UTC)
-_SAMPLES = (
-    Lead(full_name="A", email="a@example.com"),
-    Lead(
-        full_name="Dana Example",
-        email="dana@example.com",
-        phone_number="+1 202 555 0143",
-        address="1 Main Street",
-        city="Springfield",
-        state="CA",
-        zip_code="12345",
-        birth_date=date(1990, 1, 31),
-        tickets_past_year=0,
-        accidents_past_year=1,
-        is_homeowner=True,
-        vehicles=(Vehicle(year=2021, make="Example", model="Wagon", vin="1M8GDM9AXKP042788"),),
-        source="sample",
-        consent=Consent(text="Yes.", url="https://example.com/", ip="192.0.2.1", user_agent="-", time=_SAMPLE_TIME),
-        metadata={"campaign": "winter", "score": 1.5, "returning": False, "note": None},
-    ),
-)
+_SAMPLES = (Lead(full_name="A", email="a@example.com"), SAMPLE_LEAD)
 _LINK_BREAKS = re.compile(r"([.:@/])")
 
 
@@ -73,7 +53,7 @@ class Templates:
         templates = cls(_environment(folder))
         for kind in Kind:
             for lead in _SAMPLES:
-                context = template_context(kind, "sample", lead, _SAMPLE_TIME, "http://127.0.0.1:8000")
+                context = template_context(kind, "sample", lead, SAMPLE_TIME, "http://127.0.0.1:8000")
                 for suffix in SUFFIXES:
                     _check(templates.environment, f"{kind.value}.{suffix}", context, folder)
         return templates

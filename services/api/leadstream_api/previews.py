@@ -7,7 +7,6 @@ no form, and as a sandboxed document of its own origin, wherever they are opened
 from __future__ import annotations
 
 import re
-from datetime import date
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,10 +20,10 @@ from leadstream_api.queries import PreviewQuery, read_query
 from leadstream_api.routing import Answer, Incoming, read
 from leadstream_events.errors import Permanent
 from leadstream_events.schemas.events import Kind
-from leadstream_events.schemas.lead import Lead, Vehicle
 from leadstream_events.subscribers import utc_now
 from leadstream_events.views import lead_view
 from leadstream_mail.build import MailBuilder, PreparedMail
+from leadstream_mail.sample import SAMPLE_ID, SAMPLE_LEAD
 from leadstream_mail.templates import Templates
 
 POLICY = (
@@ -33,22 +32,6 @@ POLICY = (
 )
 _HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"}
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-SAMPLE_ID = "00000000-0000-7000-8000-000000000000"
-SAMPLE = Lead(
-    full_name="Dana Example",
-    email="dana@example.com",
-    phone_number="+1 202 555 0143",
-    address="1 Main Street",
-    city="Springfield",
-    state="CA",
-    zip_code="90001",
-    birth_date=date(1990, 1, 31),
-    tickets_past_year=0,
-    accidents_past_year=1,
-    is_homeowner=True,
-    vehicles=(Vehicle(year=2021, make="Example", model="Wagon"), Vehicle(year=2017, make="Sample", model="Coupe")),
-    source="a made-up lead",
-)
 
 
 @lru_cache(maxsize=8)
@@ -64,7 +47,7 @@ async def prepared(services: Services, kind: Kind, lead_id: str | None) -> Prepa
     settings = services.settings
     builder = MailBuilder(_templates(settings.templates_dir), settings.mail_from, settings.public_url)
     if lead_id is None:
-        return builder.build(kind, SAMPLE_ID, SAMPLE, utc_now())
+        return builder.build(kind, SAMPLE_ID, SAMPLE_LEAD, utc_now())
     view = await lead_view(services.log, lead_id) if _ID.fullmatch(lead_id) else None
     if view is None:
         raise no_lead()
