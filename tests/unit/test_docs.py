@@ -27,3 +27,10 @@ def test_every_decision_stands_in_the_index() -> None:
 def test_every_file_that_a_guide_names_is_there(page: str) -> None:
     named = re.findall(r"`((?:libs|services|cli|tests|docs)/[\w./-]+)`", (ROOT / page).read_text())
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_every_verb_is_named_where_the_streams_are_described() -> None:
+    page = (ROOT / "docs/streams.md").read_text()
+    verbs = [file.stem for file in ROOT.glob("libs/events/leadstream_events/lua/*.lua")]
+    assert verbs
+    assert [verb for verb in verbs if f"`{verb}`" not in page] == []
