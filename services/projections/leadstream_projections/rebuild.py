@@ -12,8 +12,6 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from structlog.stdlib import get_logger
-
 from leadstream_events import keys
 from leadstream_events.envelope import decode
 from leadstream_events.errors import Conflict, Malformed
@@ -25,8 +23,6 @@ from leadstream_projections.rebuild_builder import Builder, LastPage, Placed, or
 from leadstream_projections.rebuild_cleanup import delete_retired
 from leadstream_projections.rebuild_state import missing_entries, read_letters
 from leadstream_projections.sums import PartSums
-
-logger = get_logger("leadstream.rebuild")
 
 PAGE = 1_000
 # A group that reads all the time is caught up with after a few tries; this many mean that something else is wrong.
@@ -112,12 +108,10 @@ async def _finish(client: Client, builder: Builder, incomplete: bool, told: Step
         what = await builder.swap(letters, pages)
         if what == "ok":
             counted = builder.done + sum(page.entries for page in pages.values())
-            logger.info("projection rebuilt", projection=projection.name, partition=partition, counted=counted)
             return Rebuilt(projection.name, partition, builder.generation, projection.version, counted)
         if what == "gone":
             raise Conflict(f"{projection.group} was rebuilt by another process meanwhile")
         if what == "given up":
-            logger.info("dead letters changed meanwhile: counting begins again", projection=projection.name)
             builder = await builder.begin_again(letters)
     raise Conflict(f"{projection.group} reads faster than it can be caught up with: try again at a quieter time")
 
