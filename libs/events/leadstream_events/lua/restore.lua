@@ -6,7 +6,8 @@
 --         key number, field, value ('' for HDEL); then the fields of the entry
 -- returns 1 stored | 0 it is there already | -1 another event has this id | -2 newer entries are there |
 --         -3 the group has entries before it still to read
--- invariant: no group that sends or requests is ever handed an imported entry, also when it is created again later
+-- invariant: no group that sends or requests is ever handed an imported entry, also when it is created again later;
+--         a mail that was sent stays sent
 local stream, checkpoints, ledger = KEYS[1], KEYS[2], KEYS[3]
 local id, event, group, field, value, effects = unpack(ARGV, 1, 6)
 
@@ -47,7 +48,9 @@ if field == 'lead' then
 elseif field ~= '' then
   local state, attempts, unknowns, ms = string.match(value, '^(%S+) (%d+) (%d+) (%d+)$')
   local known = redis.call('HGET', ledger, field) or ''
-  local before, entry = string.match(known, '^%S+ %d+ (%d+) %S+ %S+ %d+ (%S+)$')
+  local was, tried, before, entry = string.match(known, '^(%S+) (%d+) (%d+) %S+ %S+ %d+ (%S+)$')
+  -- What is told of a mail after it was sent (a copy of it went, say) does not make it one that waits for a person.
+  if was == 'sent' then state, attempts = was, tried end
   if string.match(stream, ':emails$') then entry = id end
   unknowns = tonumber(unknowns) + tonumber(before or 0)
   redis.call('HSET', ledger, field, table.concat({state, attempts, unknowns, '-', '-', ms, entry or '-'}, ' '))
