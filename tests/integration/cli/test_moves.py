@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from leadstream_cli.trim_plan import groups_of
 from leadstream_events import keys
 from leadstream_events.ids import new_id
+from leadstream_projections.maintenance import groups_of
 from tests.integration.cli.conftest import Cli
 
 LEADS, EMAILS, OUTCOMES = (keys.stream(0, name) for name in (keys.LEADS, keys.EMAILS, keys.OUTCOMES))
