@@ -44,7 +44,8 @@ if group ~= '' then
   redis.call('HSET', checkpoints, group .. ' ' .. stream, first or id)
 end
 if field == 'lead' then
-  redis.call('HSET', ledger, field, value)
+  -- Fan-out has been through it, as `ledger.py` notes that: also a fan-out that is set back requests nothing for it.
+  redis.call('HSET', ledger, field, value, 'fanout', id)
 elseif field ~= '' then
   local state, attempts, unknowns, ms = string.match(value, '^(%S+) (%d+) (%d+) (%d+)$')
   local known = redis.call('HGET', ledger, field) or ''
