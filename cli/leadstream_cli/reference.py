@@ -106,6 +106,8 @@ nothing at all while a group that must read the stream has never started. That i
 deletes. It shows what keeps the rest. What goes is gone from timelines, and projections cannot be rebuilt from
 it: export it first.
 
+**Rebuild, verify, replay and what is kept** are described in [history.md](history.md).
+
 **Export and import.** One CloudEvent (1.0, JSON) a line, in the order of storage; `stream`, `partition` and
 `entryid` say where it was stored, and what is no event of ours travels as `leadstream.entry`, in base64. An
 import

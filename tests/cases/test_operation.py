@@ -36,7 +36,7 @@ async def skipped(house: Pipeline) -> dict[str, str]:
 
 
 async def test_a_group_that_nobody_serves_is_shown_with_all_that_it_has_not_read(quick: Settings) -> None:
-    """Case 078: what will hold trimming back is visible by name. Nothing trims yet (see docs/cases.md)."""
+    """Case 078: what will hold trimming back is visible by name."""
     async with pipeline(quick) as house:
         for _ in range(5):
             await house.lead()

@@ -154,7 +154,10 @@ def rebuild(names: tuple[str, ...], everything: bool, discard: bool, incomplete:
     if discard:
         say(f"{asyncio.run(_discard(which))} given up")
         return
-    rows = asyncio.run(_rebuild(which, incomplete))
+    from uvloop import new_event_loop
+
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        rows = runner.run(_rebuild(which, incomplete))
     out.table([asdict(row) for row in rows], _REBUILT_COLUMNS, "nothing to rebuild")
 
 
