@@ -23,8 +23,8 @@ import msgspec
 
 from leadstream_events.errors import Malformed
 from leadstream_events.ids import new_id
-from leadstream_events.schemas.events import CURRENT, EventData
-from leadstream_events.schemas.registry import read_data
+from leadstream_events.schemas.events import EventData
+from leadstream_events.schemas.registry import CURRENT, read_data
 
 SOURCE = "urn:leadstream"
 _REQUIRED = (b"id", b"type", b"v", b"time", b"subject", b"data")

@@ -12,9 +12,9 @@ from pydantic import ConfigDict
 
 from leadstream_events.envelope import Event, decode, encode, from_cloudevent, make_event, rfc3339, to_cloudevent
 from leadstream_events.errors import Malformed
-from leadstream_events.schemas.events import CURRENT, EmailSkipped, EventData, LeadReceived
+from leadstream_events.schemas.events import EmailSkipped, EventData, LeadReceived
 from leadstream_events.schemas.lead import Lead
-from leadstream_events.schemas.registry import UPCASTERS, read_data
+from leadstream_events.schemas.registry import CURRENT, UPCASTERS, read_data
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 

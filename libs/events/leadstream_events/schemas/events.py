@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -265,38 +264,3 @@ class CommandFinished(_ByOperator):
     chosen: str
     done: int
     refused: int = 0
-
-
-# Type name to (version, model). A version rises with every change that older readers cannot take.
-CURRENT: dict[str, tuple[int, type[EventData]]] = {
-    model.__name__: (1, model)
-    for model in (
-        LeadReceived,
-        LeadErased,
-        EmailRequested,
-        EmailSent,
-        EmailDeferred,
-        EmailFailed,
-        EmailSkipped,
-        EmailOutcomeUnknown,
-        EmailBounced,
-        EmailComplained,
-        SubscriberAdded,
-        SubscriberChanged,
-        SubscriberRemoved,
-        RecipientSuppressed,
-        RecipientReleased,
-        RecipientUnsubscribed,
-        EntryDeadLettered,
-        DeadLetterRedriven,
-        DeadLetterDropped,
-        MailSettled,
-        GroupMoved,
-        GroupRemoved,
-        EntriesClaimed,
-        StreamTrimmed,
-        CommandFinished,
-    )
-}
-
-JsonObject = dict[str, Any]

@@ -13,10 +13,69 @@ import msgspec
 from pydantic import ValidationError
 
 from leadstream_events.errors import Malformed
-from leadstream_events.schemas.events import CURRENT, EventData, JsonObject
+from leadstream_events.schemas.events import (
+    CommandFinished,
+    DeadLetterDropped,
+    DeadLetterRedriven,
+    EmailBounced,
+    EmailComplained,
+    EmailDeferred,
+    EmailFailed,
+    EmailOutcomeUnknown,
+    EmailRequested,
+    EmailSent,
+    EmailSkipped,
+    EntriesClaimed,
+    EntryDeadLettered,
+    EventData,
+    GroupMoved,
+    GroupRemoved,
+    LeadErased,
+    LeadReceived,
+    MailSettled,
+    RecipientReleased,
+    RecipientSuppressed,
+    RecipientUnsubscribed,
+    StreamTrimmed,
+    SubscriberAdded,
+    SubscriberChanged,
+    SubscriberRemoved,
+)
 
+JsonObject = dict[str, Any]
 Upcaster = Callable[[JsonObject], JsonObject]
 
+# Type name to (version, model). A version rises with every change that older readers cannot take.
+CURRENT: dict[str, tuple[int, type[EventData]]] = {
+    model.__name__: (1, model)
+    for model in (
+        LeadReceived,
+        LeadErased,
+        EmailRequested,
+        EmailSent,
+        EmailDeferred,
+        EmailFailed,
+        EmailSkipped,
+        EmailOutcomeUnknown,
+        EmailBounced,
+        EmailComplained,
+        SubscriberAdded,
+        SubscriberChanged,
+        SubscriberRemoved,
+        RecipientSuppressed,
+        RecipientReleased,
+        RecipientUnsubscribed,
+        EntryDeadLettered,
+        DeadLetterRedriven,
+        DeadLetterDropped,
+        MailSettled,
+        GroupMoved,
+        GroupRemoved,
+        EntriesClaimed,
+        StreamTrimmed,
+        CommandFinished,
+    )
+}
 
 # (type, version it reads) to the function that returns data of the next version.
 UPCASTERS: dict[tuple[str, int], Upcaster] = {}
