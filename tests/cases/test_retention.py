@@ -108,8 +108,8 @@ async def test_finished_leads_go_with_their_ledgers_and_memory_is_flat_over_thre
             assert not [key async for key in house.client.scan_iter("*:ledger:*")]
             assert not [key async for key in house.client.scan_iter("*:p:leads:*")]
             memory.append(int((await house.client.info("memory"))["used_memory"]))
-        # The first round also makes what stays: groups, scripts, connections.
-        assert max(memory[1:]) < 1.05 * min(memory[1:]), memory
+        # Buffers of connections come and go; what 150 leads leave behind would be more than this a round.
+        assert max(memory[1:]) < 1.05 * memory[0], memory
         assert int((await house.client.hgetall(keys.projection(0, "totals", 1)))[b"sent"]) == 600
         usage = {item["id"]: item["leads_sent"] for item in (await house.api.get("/subscribers")).json()["items"]}
         assert usage == {who: 600}
