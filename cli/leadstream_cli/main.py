@@ -111,7 +111,10 @@ def _invoke(args: Sequence[str]) -> int:
     except click.ClickException as error:
         say(f"{PROGRAM}: {error.format_message()}")
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt, EOFError):
+    except (click.Abort, EOFError):  # click turns Ctrl-C at a question, and the end of stdin, into the same Abort
+        say("no answer, so nothing was done; --yes answers beforehand")
+        return INTERRUPTED
+    except KeyboardInterrupt:
         say("interrupted")
         return INTERRUPTED
 

@@ -19,7 +19,7 @@ def smtp_url(settings: Settings) -> str:
 
 def password_of(settings: Settings) -> str | None:
     """The password from the setting or its file."""
-    from leadstream_mailer.service import smtp_password
+    from leadstream_mail.smtp.from_settings import smtp_password
 
     return smtp_password(settings)
 

@@ -24,11 +24,13 @@ def head_lines(story: Story, out: Output) -> list[str]:
 
 
 def moment_lines(story: Story, out: Output) -> list[str]:
-    """What happened, in the order in which it was stored, and the letters that are open."""
+    """What happened, in its own order, and the letters that are open.
+
+    What happened while Redis was away was stored later than it happened, all at once.
+    """
     moments: list[tuple[Moment, MailView | None]] = [(moment, None) for moment in story.view.timeline]
     moments += [(moment, mail) for mail in story.view.mails for moment in mail.timeline]
-    # Every event of one lead is in one partition, whose clock orders them.
-    lines = [_line(moment, mail, out) for moment, mail in sorted(moments, key=lambda pair: order(pair[0].entry_id))]
+    lines = [_line(moment, mail, out) for moment, mail in sorted(moments, key=lambda pair: _when(pair[0]))]
     for entry in story.dead:
         data = entry.data if isinstance(entry.data, dict) else {}
         cause = out.clean({"cause": data.get("cause"), "detail": data.get("detail")})
@@ -51,15 +53,22 @@ def _standing(mail: MailView) -> str:
     return text + (f", in phase {mail.phase}" if mail.phase else "")
 
 
+def _when(moment: Moment) -> tuple[int, tuple[int, int]]:
+    """When it happened, in ms; what cannot be read says only when it was stored."""
+    stored = order(moment.entry_id)
+    return int(moment.time.timestamp() * 1000) if moment.time else stored[0], stored
+
+
 def _line(moment: Moment, mail: MailView | None, out: Output) -> str:
-    at = stamp(order(moment.entry_id)[0])
+    at = stamp(_when(moment)[0])
     parts = [f"{at}  {moment.event:<20}"]
     if mail is not None:
         parts.append(_title(mail, out))
     if moment.attempt is not None:
         parts.append(f"attempt {moment.attempt}")
     reply = out.clean({"reply": moment.reply})["reply"]
-    parts += [str(part) for part in (moment.phase, moment.code, moment.enhanced, reply, moment.cause) if part]
+    enhanced = None if reply and reply.startswith(moment.enhanced or "\n") else moment.enhanced
+    parts += [str(part) for part in (moment.phase, moment.code, enhanced, reply, moment.cause) if part]
     if moment.next_attempt_at:
         parts.append(f"next at {moment.next_attempt_at.isoformat(timespec='seconds')}")
     if moment.possible_duplicate:

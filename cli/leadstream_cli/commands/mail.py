@@ -88,8 +88,8 @@ async def _send_test(address: str) -> dict[str, Any]:
     from leadstream_cli.smtp_setting import smtp_url
     from leadstream_events.schemas.events import Kind
     from leadstream_events.settings import load_settings, mask_url
+    from leadstream_mail.smtp.from_settings import make_pool
     from leadstream_mail.smtp.outcome import Accepted
-    from leadstream_mailer.service import make_pool
 
     settings = load_settings()
     settings = settings.model_copy(update={"smtp_url": SecretStr(smtp_url(settings))})

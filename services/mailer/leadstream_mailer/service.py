@@ -19,8 +19,7 @@ from leadstream_events.settings import Settings
 from leadstream_events.writer import PipelinedWriter
 from leadstream_mail.attempt_rules import rules_of
 from leadstream_mail.build import MailBuilder
-from leadstream_mail.smtp.from_settings import make_pool as make_pool
-from leadstream_mail.smtp.from_settings import smtp_password as smtp_password
+from leadstream_mail.smtp.from_settings import make_pool
 from leadstream_mail.smtp.pool import SmtpPool
 from leadstream_mail.templates import Templates
 from leadstream_mailer.attempting import Attempter
