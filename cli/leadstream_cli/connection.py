@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,31 +67,28 @@ def running() -> RunFile | None:
     return read_run_file(Path(data_dir.value if data_dir else "data"))
 
 
-def find_redis_url() -> Found:
-    """The Redis to talk to."""
-    found = configured("redis_url")
+def _find(setting: str, of_up: Callable[[RunFile], str], default: str) -> Found:
+    """The setting; without one, what a running `up` says; without that, the default."""
+    found = configured(setting)
     if found:
         return found
     up = running()
-    return Found(up.redis_url, f"leadstream up, process {up.pid}") if up else Found(DEFAULT_REDIS_URL, "default")
+    return Found(of_up(up), f"leadstream up, process {up.pid}") if up else Found(default, "default")
+
+
+def find_redis_url() -> Found:
+    """The Redis to talk to."""
+    return _find("redis_url", lambda up: up.redis_url, DEFAULT_REDIS_URL)
 
 
 def find_public_url() -> Found:
     """The API to talk to."""
-    found = configured("public_url")
-    if found:
-        return found
-    up = running()
-    return Found(up.api_url, f"leadstream up, process {up.pid}") if up else Found(DEFAULT_PUBLIC_URL, "default")
+    return _find("public_url", lambda up: up.api_url, DEFAULT_PUBLIC_URL)
 
 
 def find_smtp_url() -> Found:
     """The SMTP server to talk to."""
-    found = configured("smtp_url")
-    if found:
-        return found
-    up = running()
-    return Found(up.smtp_url, f"leadstream up, process {up.pid}") if up else Found(DEFAULT_SMTP_URL, "default")
+    return _find("smtp_url", lambda up: up.smtp_url, DEFAULT_SMTP_URL)
 
 
 def shown_redis_url() -> str:
