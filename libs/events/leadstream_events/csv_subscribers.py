@@ -1,8 +1,8 @@
 """Reads subscribers from CSV: good lines become drafts, bad ones say which field is wrong and why.
 
-Columns: email, name, active, states, leads_purchased; only the first two must be there. States stand apart by blanks,
-`|`, `;` or `/`. Reading is pure; spreadsheets' byte order mark is fine. `store` takes one line, by address: the same
-file again changes nothing.
+Columns: email, name, active, states, leads_purchased, format (html, text or adf); only the first two must be there.
+States stand apart by blanks, `|`, `;` or `/`. Reading is pure; spreadsheets' byte order mark is fine. `store` takes one
+line, by address: the same file again changes nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from leadstream_events.errors import LeadstreamError
 from leadstream_events.schemas.subscriber import SubscriberDraft, SubscriberPatch
 from leadstream_events.subscribers import SubscriberStore
 
-COLUMNS = ("email", "name", "active", "states", "leads_purchased")
+COLUMNS = ("email", "name", "active", "states", "leads_purchased", "format")
 _YES, _NO = ("true", "yes", "y", "1", "on"), ("false", "no", "n", "0", "off")
 
 
@@ -122,6 +122,8 @@ def _values(row: Mapping[str, str]) -> dict[str, object]:
         out["states"] = parse_states(row["states"])
     if row.get("leads_purchased"):
         out["leads_purchased"] = _count(row["leads_purchased"])
+    if row.get("format"):
+        out["format"] = row["format"].lower()
     return out
 
 

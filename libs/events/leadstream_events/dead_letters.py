@@ -13,12 +13,12 @@ from datetime import datetime
 from functools import cached_property
 
 from leadstream_events import keys
+from leadstream_events.entry_ids import entry_order
 from leadstream_events.envelope import decode
 from leadstream_events.errors import Malformed
 from leadstream_events.ledger import Row, parse_row
 from leadstream_events.log import Entry, RawFields, StreamLog, read_entry
 from leadstream_events.schemas.events import EmailRequested, EntryDeadLettered
-from leadstream_events.views_paging import entry_order
 
 COUNT_UP_TO = 5_000
 _PAGE = 500

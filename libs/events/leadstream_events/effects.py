@@ -67,6 +67,11 @@ def append(stream: str, event: Event) -> Effect:
     return Effect("XADD", stream, ("*", *flat(event)))
 
 
+def appended_type(effect: Effect) -> str | None:
+    """The type of the event that an effect appends; None for any other effect."""
+    return str(effect.args[effect.args.index("type") + 1]) if effect.command == "XADD" else None
+
+
 def set_field(key: str, field: str, value: str) -> Effect:
     """HSET of one field."""
     return Effect("HSET", key, (field, value))

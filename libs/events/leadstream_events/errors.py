@@ -51,6 +51,8 @@ class RedisCause(StrEnum):
     NOGROUP = "nogroup"
     WRONGTYPE = "wrongtype"
     AUTH = "auth"
+    NOPERM = "noperm"
+    TLS = "tls"
     CLUSTERDOWN = "clusterdown"
     BUSY = "busy_script"
     OTHER = "error"
@@ -71,6 +73,10 @@ class ConfigurationError(LeadstreamError):
 
 class Conflict(LeadstreamError):
     """The same idempotency key, unique address or version was used for something else."""
+
+
+class ArchiveUnavailable(LeadstreamError):
+    """The archive is damaged or does not answer: what it holds is not shown as if it were not there."""
 
 
 class NotFound(LeadstreamError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
 
 import idna
@@ -10,7 +11,9 @@ import uuid_utils
 
 # Namespaces of derived ids (RFC 9562 section 5.5); random constants, never to change.
 _LEAD_NS = uuid.UUID("6f3b1a52-4a8e-5d0c-9b61-0c5f3f6f7a11")
-_EMAIL_NS = uuid.UUID("b1d7c9de-0f2a-5b7e-8a44-7f2a4f1d9c02")
+_EMAIL_NS = uuid_utils.UUID("b1d7c9de-0f2a-5b7e-8a44-7f2a4f1d9c02")
+
+_USUAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 WELCOME_RECIPIENT = "lead"
 
@@ -33,13 +36,18 @@ def email_id(lead_id: str, kind: str, recipient: str) -> str:
 
     The recipient is the subscriber and not his address: a corrected address must not make a second mail.
     """
-    return str(uuid.uuid5(_EMAIL_NS, f"{lead_id}\x00{kind}\x00{recipient}"))
+    return str(uuid_utils.uuid5(_EMAIL_NS, f"{lead_id}\x00{kind}\x00{recipient}"))
 
 
 def message_id(email: str, mail_from: str) -> str:
     """Returns the Message-ID (RFC 5322 section 3.6.4) of a mail; equal on every attempt, an IDN domain as A-label."""
     domain = mail_from.rpartition("@")[2] or "localhost"
     return f"<{email}@{domain if domain.isascii() else idna.encode(domain, uts46=True).decode()}>"
+
+
+def uuid_bytes(text: str) -> bytes | None:
+    """Returns the 16 octets of a UUID; None for any other text, also for a UUID that is not in its usual spelling."""
+    return bytes.fromhex(text.replace("-", "")) if _USUAL.fullmatch(text) else None
 
 
 def partition_of(lead_id: str, partitions: int) -> int:

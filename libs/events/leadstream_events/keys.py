@@ -6,6 +6,8 @@ Cluster (cluster specification, "hash tags").
 
 from __future__ import annotations
 
+import hashlib
+
 PREFIX = "leadstream:"
 
 LEADS = "leads"
@@ -19,21 +21,46 @@ OPERATIONS = "operations"
 FANOUT = "fanout"
 MAILER = "mailer"
 QUOTA = "quota"
+# Stands where the archive ends in each stream; it has no consumers.
+ARCHIVER = "archiver"
 PROJECTION_PREFIX = "projections."
 
 # Consumers that no process owns: entries parked until they are due. See docs/streams.md.
 PARKED = "~due"
 
 SUBSCRIBER_EVENTS = PREFIX + "{subscribers}:events"
+# Only while `events_forget.lua` runs.
+SUBSCRIBER_EVENTS_COPY = PREFIX + "{subscribers}:events:copy"
 SUBSCRIBER_STATE = PREFIX + "{subscribers}:state"
 SUBSCRIBER_EMAILS = PREFIX + "{subscribers}:emails"
 SUPPRESSIONS = PREFIX + "{subscribers}:suppressions"
 LIMITS = PREFIX + "{limits}:window:"
+# Sorted set: the mails of a domain or group that are being sent, while their places last (`take.lua`).
+PLACES = PREFIX + "{limits}:places:"
+# Sorted set: the last start of a domain or group that asked for fewer mails (`take.lua`).
+PACE = PREFIX + "{limits}:pace:"
+# Hash: domain or group to what became of its rate when it asked for fewer mails (`slow.lua`).
+SLOW = PREFIX + "{limits}:slow"
+# Sorted set: the starts of the last day while a warm-up lasts (`take.lua`).
+WARM_UP = LIMITS + "warm-up"
 META = PREFIX + "{meta}"
 # Commands of operators that were about more than one partition.
 META_OPERATIONS = PREFIX + "{meta}:operations"
+# Mails to our return path that nobody could make sense of, for a person; and their digests, so that each is kept once.
+KEPT_REPORTS = PREFIX + "{bounces}:kept"
+KEPT_REPORT_IDS = PREFIX + "{bounces}:kept:ids"
 # String with a lifetime: some process has trimmed, and nobody need do it again before it ends.
 RETENTION_TURN = PREFIX + "{meta}:turn:retention"
+# String with a lifetime: which process writes to the archive.
+ARCHIVER_TURN = PREFIX + "{meta}:turn:archiver"
+
+# Hash: the day of the last summary to the operator, how it ended, and what was counted by then (`daily.lua`).
+SUMMARY = PREFIX + "{meta}:summary"
+
+
+def shared_turn(what: str) -> str:
+    """String with a lifetime: some process does this just now, and nobody else need."""
+    return PREFIX + "{meta}:turn:" + what
 
 
 def stream(partition: int, name: str) -> str:
@@ -46,9 +73,19 @@ def name_of(stream_key: str) -> str:
     return stream_key.rpartition(":")[2]
 
 
+def partition_in(key: str) -> int:
+    """The partition of a key that `stream` built."""
+    return int(key.partition("{")[2].partition("}")[0])
+
+
 def ledger(partition: int, lead_id: str) -> str:
     """Hash: `lead` (entry id and fingerprint of the append) and one row per mail, see `ledger.py`."""
     return f"{PREFIX}{{{partition}}}:ledger:{lead_id}"
+
+
+def lead_keys(partition: int) -> str:
+    """Hash: lead id to its wrapped data key, or `erased` (`sealing.py`). In no stream and in no archive."""
+    return f"{PREFIX}{{{partition}}}:keys"
 
 
 def due(partition: int, group: str) -> str:
@@ -88,6 +125,17 @@ def quota(subscriber_id: str) -> str:
     return f"{PREFIX}{{subscribers}}:quota:{subscriber_id}"
 
 
+def soft_bounces(address_key: str) -> str:
+    """Sorted set with a lifetime: soft bounces of an address by their time; the address itself is not in the name."""
+    digest = hashlib.sha256(address_key.encode()).hexdigest()[:32]
+    return f"{PREFIX}{{subscribers}}:soft:{digest}"
+
+
 def reserved(subscriber_id: str) -> str:
     """Set: ids of mails that hold a purchased lead of this subscriber but are not settled yet."""
     return f"{PREFIX}{{subscribers}}:reserved:{subscriber_id}"
+
+
+def webhook(digest: str) -> str:
+    """String with a lifetime: a provider's event or signature (SHA-256 of it) that was dealt with."""
+    return f"{PREFIX}{{meta}}:webhook:{digest}"

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _PERIODS_MS = {"s": 1_000, "min": 60_000, "h": 3_600_000}
+DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Rate:
         return max(50, min(1_000, self.period_ms // 50))
 
     def __str__(self) -> str:
-        unit = {ms: name for name, ms in _PERIODS_MS.items()}[self.period_ms]
+        unit = {ms: name for name, ms in (*_PERIODS_MS.items(), ("day", DAY_MS))}[self.period_ms]
         return f"{self.count}/{unit}"
 
 
@@ -68,7 +69,7 @@ def parse_domain_rates(value: object) -> DomainRates:
     rates: dict[str, Rate] = {}
     for domain, text in pairs:
         rate = parse_rate(text)
-        if not domain.strip() or rate is None:
+        if domain.strip() in ("", "*") or rate is None:
             raise ValueError("must be domain=limit pairs such as gmail.com=20/min,example.org=5/s")
         rates[domain.strip().lower()] = rate
     return DomainRates(rates)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
@@ -19,12 +19,17 @@ from leadstream_events.envelope import Event, decode, flat
 from leadstream_events.errors import Backpressure, Conflict, Malformed, RedisCause
 from leadstream_events.ids import partition_of
 from leadstream_events.redis_client import Client
+from leadstream_events.sealed_leads import SealedLead
 from leadstream_events.writer import PipelinedWriter
+
+if TYPE_CHECKING:
+    from leadstream_events.older import Older
+    from leadstream_events.vault import Vault
 
 RawFields = dict[bytes, bytes]
 _DURABILITY_AGE_S = 10.0
 _CLOCK_AGE_S = 30.0
-_TOO_LATE = -2
+_TOO_LATE, _ERASED = -2, -3
 
 
 class Durability(StrEnum):
@@ -94,10 +99,24 @@ class ServerClock:
 
 
 class StreamLog:
-    """Appends and reads. `client` must not retry by itself (`redis_client.connect`)."""
+    """Appends and reads. `client` must not retry by itself (`redis_client.connect`).
 
-    def __init__(self, client: Client, writer: PipelinedWriter, *, partitions: int, deadline_s: float) -> None:
+    `vault` seals what is appended and opens what is read; without one leads are stored in the clear. With `older`
+    reads go on in the archive.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        writer: PipelinedWriter,
+        *,
+        partitions: int,
+        deadline_s: float,
+        vault: Vault | None = None,
+        older: Older | None = None,
+    ) -> None:
         self.client = client
+        self.vault, self.older = vault, older
         self.partitions = partitions
         self._writer = writer
         self._deadline_s = deadline_s
@@ -109,20 +128,25 @@ class StreamLog:
         return partition_of(lead_id, self.partitions)
 
     async def append_lead(self, event: Event, fingerprint: str) -> Appended:
-        """Stores a LeadReceived once per lead id.
+        """Stores a LeadReceived once per lead id, sealed, with its key in the same step.
 
         `fingerprint` (no blanks) stands for the body: the same one gives the first answer again, another one raises
         `Conflict`. Raises `Backpressure` when Redis did not answer in time; the lead may be stored all the same, and
         asking again with the same lead id is safe. A server that takes the append up only after the deadline (it was
-        frozen) stores nothing: the deadline goes along, on the server's own clock.
+        frozen) stores nothing: the deadline goes along, on the server's own clock. A lead that was erased is refused
+        with `Conflict`.
         """
         started_s = time.monotonic()
+        sealed = self.vault.sealer.seal(event) if self.vault else SealedLead(event)
         partition = self.partition(event.subject)
         deadline_ms = await self.server_ms(partition, started_s + self._deadline_s)
         left_s = self._deadline_s - (time.monotonic() - started_s)
-        reply = await self._append(partition, event.subject, [fingerprint, deadline_ms, *flat(event)], left_s)
+        args: list[str | int] = [fingerprint, deadline_ms, event.subject, sealed.key, *flat(sealed.event)]
+        reply = await self._append(partition, event.subject, args, left_s)
         if reply[0] == -1:
             raise Conflict("the idempotency key was used before with another body")
+        if reply[0] == _ERASED:
+            raise Conflict("the lead that this idempotency key stands for was erased")
         if reply[0] == _TOO_LATE:
             raise Backpressure(RedisCause.TIMEOUT, "the append came too late, so nothing was stored")
         return Appended(reply[1].decode(), repeated=reply[0] == 0)
@@ -143,7 +167,7 @@ class StreamLog:
         try:
             reply = await self._writer.call(
                 scripts.APPEND,
-                [keys.stream(partition, keys.LEADS), keys.ledger(partition, lead_id)],
+                [keys.stream(partition, keys.LEADS), keys.ledger(partition, lead_id), keys.lead_keys(partition)],
                 args,
                 deadline_s=deadline_s,
             )
@@ -153,13 +177,21 @@ class StreamLog:
         self._clocks[partition].note(reply[2], time.monotonic())
         return reply
 
+    async def opened(self, entries: Sequence[Entry]) -> list[Entry]:
+        """The entries with their leads opened, in one round trip; see `Vault.open`."""
+        return await self.vault.open(entries) if self.vault else list(entries)
+
     async def read(self, stream: str, entry_id: str) -> Entry | None:
         """Returns one entry by its id (XRANGE), or None."""
-        found = await self.client.xrange(stream, entry_id, entry_id)
-        return read_entry(stream, *found[0]) if found else None
+        return (await self.read_many([(stream, entry_id)]))[0]
 
     async def read_many(self, places: Sequence[tuple[str, str]]) -> list[Entry | None]:
         """Returns the entries at (stream, entry id), in one round trip; None where there is none any more."""
+        if self.older is not None:
+            stored = await self.older.entries_at(places)
+            return [
+                read_entry(stream, *entry) if entry else None for (stream, _), entry in zip(places, stored, strict=True)
+            ]
         async with self.client.pipeline(transaction=False) as pipe:
             for stream, entry_id in places:
                 pipe.xrange(stream, entry_id, entry_id)

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 import structlog
 
-from leadstream_events.settings import LogFormat
+from leadstream_events.setting_values import LogFormat
 
 
 def setup(form: LogFormat | str, service: str, *, level: int = logging.INFO, stream: TextIO | None = None) -> None:

@@ -1,7 +1,7 @@
 """Tells whatever runs this process that it is ready, alive or stopping: systemd by datagram, a container by a file.
 
-Speaks the protocol of sd_notify(3): NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID. `LEADSTREAM_HEARTBEAT_FILE` names a
-file whose age a container's health check looks at. Without these variables nothing is done. Telling never fails and
+Speaks the protocol of sd_notify(3): NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID. The setting `HEARTBEAT_FILE` names a
+file whose age a container's health check looks at. Without either nothing is done. Telling never fails and
 never waits: a lost word costs a restart by the supervisor at worst.
 """
 
@@ -20,7 +20,6 @@ from structlog.stdlib import get_logger
 from leadstream_events.errors import ConfigurationError
 from leadstream_events.tasks import end
 
-HEARTBEAT_VARIABLE = "LEADSTREAM_HEARTBEAT_FILE"
 BEAT_EVERY_S = 5.0
 
 logger = get_logger("leadstream.notify")
@@ -43,15 +42,16 @@ class Notifier:
     every_s: float = BEAT_EVERY_S
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Notifier:
+    def from_environment(cls, heartbeat: Path | None, environ: Mapping[str, str] = os.environ) -> Notifier:
         """Raises `ConfigurationError` when the heartbeat file cannot be written."""
-        path = environ.get(HEARTBEAT_VARIABLE)
         every_s = beat_every_s(environ.get("WATCHDOG_USEC"), environ.get("WATCHDOG_PID"), os.getpid())
-        made = cls(environ.get("NOTIFY_SOCKET") or None, Path(path) if path else None, every_s)
+        made = cls(environ.get("NOTIFY_SOCKET") or None, heartbeat, every_s)
         try:
             made.beat()
         except OSError as error:
-            raise ConfigurationError(f"{HEARTBEAT_VARIABLE}: {path} cannot be written: {error.strerror}") from None
+            raise ConfigurationError(
+                f"LEADSTREAM_HEARTBEAT_FILE: {heartbeat} cannot be written: {error.strerror}"
+            ) from None
         return made
 
     def ready(self) -> None:

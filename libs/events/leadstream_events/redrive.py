@@ -18,6 +18,7 @@ from leadstream_events import dead_letters, keys, redrive_rules, scripts
 from leadstream_events.dead_letters import Letter
 from leadstream_events.effects import Argument, due_member
 from leadstream_events.envelope import flat
+from leadstream_events.erasure import is_erased, own_address
 from leadstream_events.errors import NotFound
 from leadstream_events.ids import new_id
 from leadstream_events.ledger import State, parse_row
@@ -84,6 +85,17 @@ class Redriver:
                 return Done(Refusal.GONE)
             return await self._redrive(partition, letter, mail, actor, token)
 
+    async def send_held_back(self, lead_id: str, email_id: str, actor: Actor) -> Done:
+        """Has a mail sent that was skipped while its address got none; `ALREADY` when it was not skipped."""
+        partition = self._log.partition(lead_id)
+        async with self._turn(partition, email_id) as token:
+            mail = await self._mail(partition, lead_id, email_id, None)
+            if mail is None or mail.request is None:
+                return Done(Refusal.GONE, lead_id=lead_id)
+            if mail.row.state is not State.SKIPPED:
+                return Done(Refusal.ALREADY, lead_id=lead_id)
+            return await self._redrive(partition, None, mail, actor, token, held_back=True)
+
     async def drop(self, partition: int, dead_entry: str, actor: Actor) -> Done:
         """Closes a letter for good; the reason is kept in the lead's timeline."""
         letter = await dead_letters.find(self._log, partition, dead_entry)
@@ -131,9 +143,16 @@ class Redriver:
                 await self._log.client.delete(key)
 
     async def _redrive(
-        self, partition: int, letter: Letter | None, mail: Mail | None, actor: Actor, token: str
+        self,
+        partition: int,
+        letter: Letter | None,
+        mail: Mail | None,
+        actor: Actor,
+        token: str,
+        *,
+        held_back: bool = False,
     ) -> Done:
-        plan = redrive_rules.redrive(letter, mail, actor, self._clock(), self._lease_s)
+        plan = redrive_rules.redrive(letter, mail, actor, self._clock(), self._lease_s, held_back=held_back)
         if isinstance(plan, Plan) and mail and token:
             plan = await self._unwanted(mail) or await self._reserve(mail) or plan
         done = await self._run(partition, letter, mail, plan, token)
@@ -169,7 +188,10 @@ class Redriver:
     async def _unwanted(self, mail: Mail) -> Refusal | None:
         """Why the mailer would skip the mail: better said now than found out later."""
         assert mail.request is not None  # noqa: S101  -- a plan to redrive was made from it
-        address = mail.request.to
+        partition = self._log.partition(mail.lead_id)
+        if is_erased(await self._log.client.hget(keys.ledger(partition, mail.lead_id), "lead")):
+            return Refusal.ERASED
+        address = mail.request.to or await own_address(self._log, partition, mail.request.lead_entry)
         if mail.request.kind is Kind.NOTIFICATION and mail.request.subscriber_id:
             try:
                 subscriber = await self._subscribers.get(mail.request.subscriber_id)
@@ -195,7 +217,7 @@ class Redriver:
     async def _give_back(self, mail: Mail) -> None:
         """The mail does not begin again: gives back what was set aside for that, not what it had before."""
         subscriber_id = mail.request.subscriber_id if mail.request else None
-        if subscriber_id and mail.row.state is State.FAILED:
+        if subscriber_id and redrive_rules.gave_back(mail):
             name = member(mail.email_id, redrive_rules.reservation(mail))
             await settle(self._log.client, [Settled(name, subscriber_id, False, self._clock())])
 

@@ -47,6 +47,7 @@ class Refusal(StrEnum):
     OTHER_BODY = "other_body"
     UNREAD = "not_archived"
     BUSY = "busy"
+    ERASED = "erased"
 
 
 TEXT = {
@@ -59,6 +60,7 @@ TEXT = {
     Refusal.REMOVED: "The subscriber was removed: drop the letter.",
     Refusal.INACTIVE: "The subscriber is not active: activate it, then redrive.",
     Refusal.SUPPRESSED: "The address is suppressed: release it or correct it, then redrive.",
+    Refusal.ERASED: "The lead was erased, so nothing is sent for it any more: drop the letter.",
     Refusal.GONE: "The entry is not in its stream any more, so its group cannot get it again.",
     Refusal.OTHER_BODY: "Another body came first under this key: submit this one as a lead of its own, then drop it.",
     Refusal.UNREAD: "A consumer group has not read this letter yet: try again once it has.",
@@ -104,15 +106,20 @@ class Plan:
     again: Event | None = None
 
 
-def redrive(letter: Letter | None, mail: Mail | None, actor: Actor, now: datetime, lease_s: float) -> Plan | Refusal:
-    """A mail is requested again, any other entry delivered again to its group."""
+def redrive(
+    letter: Letter | None, mail: Mail | None, actor: Actor, now: datetime, lease_s: float, *, held_back: bool = False
+) -> Plan | Refusal:
+    """A mail is requested again, any other entry delivered again to its group.
+
+    `held_back`: a mail that was skipped, because its address got none at the time, may begin again too.
+    """
     if mail is None:
         if letter is None:
             return Refusal.ALREADY
         if letter.cause == IDEMPOTENCY_CONFLICT:  # its entry is the first body's: this one would be deleted unread
             return Refusal.OTHER_BODY
         return Plan(How.DELIVER, (_redriven(letter, None, actor, now),)) if letter.fields else Refusal.GONE
-    refusal = _not_stuck(letter, mail, now, lease_s)
+    refusal = None if held_back and mail.row.state is State.SKIPPED else _not_stuck(letter, mail, now, lease_s)
     if refusal:
         return refusal
     if mail.request is None:
@@ -143,9 +150,14 @@ def _not_stuck(letter: Letter | None, mail: Mail, now: datetime, lease_s: float)
 
 
 def reservation(mail: Mail) -> int:
-    """The number of the reservation that the redriven mail has: a failed one gave back what it had."""
+    """The number of the reservation that the redriven mail has: one that ended without being sent gave back its own."""
     number = mail.request.reservation if mail.request else 0
-    return number + (mail.row.state is State.FAILED)
+    return number + gave_back(mail)
+
+
+def gave_back(mail: Mail) -> bool:
+    """True when the mail ended without being sent, so that its purchased lead was given back, or will be."""
+    return mail.row.state in (State.FAILED, State.SKIPPED)
 
 
 def drop(letter: Letter, mail: Mail | None, actor: Actor, now: datetime) -> Plan | Refusal:

@@ -16,6 +16,7 @@ from typing import Any
 
 from leadstream_events import keys, scripts
 from leadstream_events.effects import Argument
+from leadstream_events.entry_ids import entry_order as order
 from leadstream_events.ledger import Row, State, parse_row
 from leadstream_events.redis_client import Client
 
@@ -24,15 +25,15 @@ TRIMMED = (keys.OUTCOMES, keys.EMAILS, keys.LEADS)
 TRIM_STEP = 10_000
 LEADS_STEP = 500
 _PAGE = 1_000
+_SHORTEST_S, _LONGEST_S = 0.5, 60.0
 _ENDED = (State.SENT, State.FAILED, State.SKIPPED)
 # A request without an entry in its row is as old as the row at the least, give or take two clocks.
 _CLOCKS_MS = 300_000
 
 
-def order(entry_id: str) -> tuple[int, int]:
-    """The order of entry ids."""
-    ms, _, sequence = entry_id.partition("-")
-    return int(ms), int(sequence or 0)
+def interval_s(retain_s: float | None) -> float:
+    """Seconds between two rounds: a tenth of what is kept, within bounds; None keeps everything."""
+    return _LONGEST_S if retain_s is None else min(max(retain_s / 10, _SHORTEST_S), _LONGEST_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +165,18 @@ async def _open_mails(client: Client, partition: int) -> AsyncIterator[str]:
         start = f"({page[-1]['message_id'].decode()}"
 
 
-async def retain(client: Client, partitions: int, retain_s: float, groups: Mapping[str, Sequence[str]]) -> Retained:
+async def retain(
+    client: Client,
+    partitions: int,
+    retain_s: float,
+    groups: Mapping[str, Sequence[str]],
+    *,
+    keep_keys: bool = False,
+) -> Retained:
     """Deletes what is older than `retain_s` on the server's clock, as far as it may go.
 
-    `groups` names, per stream, every group that works on it. Redis errors pass through; what was deleted stays deleted.
+    `keep_keys`: an archive holds the leads sealed, so their keys stay. `groups` names, per
+    stream, every group that works on it. Redis errors pass through; what was deleted stays deleted.
     """
     seconds, micros = await client.time()
     asked = f"{int((int(seconds) + int(micros) / 1e6 - retain_s) * 1000)}-0"
@@ -180,14 +189,17 @@ async def retain(client: Client, partitions: int, retain_s: float, groups: Mappi
             if not oldest or order(oldest[0][0].decode()) >= order(asked):
                 continue
             found = [floor async for floor in floors(client, partition, stream, groups[stream])]
-            lowest = min(found, key=lambda floor: order(floor.entry), default=Floor(asked, ""))
+            # The archive ends where something else holds back, and then that is the reason.
+            lowest = min(found, key=lambda f: (order(f.entry), f.group == keys.ARCHIVER), default=Floor(asked, ""))
             before = min(asked, lowest.entry, key=order)
             if order(before) < order(asked):
                 length = int(await client.xlen(key))
                 kept.append(Kept(stream, partition, lowest.blocked_by, lowest.group, length))
             if order(before) > order(oldest[0][0].decode()):
-                delete = _forget_leads if stream == keys.LEADS else _trim
-                deleted[stream] += await delete(client, partition, stream, before, groups[stream])
+                if stream == keys.LEADS:
+                    deleted[stream] += await _forget_leads(client, partition, before, groups[stream], keep_keys)
+                else:
+                    deleted[stream] += await _trim(client, partition, stream, before, groups[stream])
     return Retained(deleted, tuple(kept))
 
 
@@ -203,9 +215,9 @@ async def _trim(client: Client, partition: int, stream: str, before: str, groups
             return total
 
 
-async def _forget_leads(client: Client, partition: int, stream: str, before: str, groups: Sequence[str]) -> int:
-    """Deletes leads page by page, each with its ledger and its counters."""
-    key = keys.stream(partition, stream)
+async def _forget_leads(client: Client, partition: int, before: str, groups: Sequence[str], keep_keys: bool) -> int:
+    """Deletes leads page by page, each with its ledger and its counters, and its key unless that is kept."""
+    key = keys.stream(partition, keys.LEADS)
     mails = keys.stream(partition, keys.EMAILS)
     first_mail = await client.xrange(mails, count=1) if await client.exists(mails) else ()
     oldest_mail = first_mail[0][0].decode() if first_mail else None
@@ -218,10 +230,11 @@ async def _forget_leads(client: Client, partition: int, stream: str, before: str
         floor = (
             page[over][0].decode() if over < len(page) else before if len(page) < LEADS_STEP else _after(page[-1][0])
         )
-        names = [key]
+        names = [key, keys.lead_keys(partition)]
         for subject in subjects[:over]:
             names += (keys.ledger(partition, subject), keys.projection(partition, "leads", generation, subject))
-        deleted, _, _ = await scripts.run(client, scripts.FORGET, names, [floor, *groups]) if over else (0, b"", b"")
+        args: list[Argument] = [floor, int(not keep_keys), *groups]
+        deleted, _, _ = await scripts.run(client, scripts.FORGET, names, args) if over else (0, b"", b"")
         total += int(deleted)
         if over < LEADS_STEP or not deleted:
             return total

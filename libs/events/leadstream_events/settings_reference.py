@@ -27,8 +27,13 @@ def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value * 1000:g}ms" if value < 1 else f"{value:g}s"
     if isinstance(value, tuple):
-        return ",".join(_shown(item) for item in value)
+        return ",".join(_shown(item) for item in value) or "none"
     return f"{value}" or "none"
+
+
+def _cell(text: str) -> str:
+    """A text as a cell: in one line, and its bars are none between cells."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def reference() -> str:
@@ -38,7 +43,7 @@ def reference() -> str:
         default = field.get_default()
         secret = getattr(default, "get_secret_value", None)
         shown = secret() if secret else _shown(default)
-        rows.append(f"| `{PREFIX}{name.upper()}` | `{shown}` | {' '.join((field.description or '').split())} |")
+        rows.append(f"| `{PREFIX}{name.upper()}` | `{_cell(shown)}` | {_cell(field.description or '')} |")
     return _HEAD + "\n".join(rows) + "\n"
 
 

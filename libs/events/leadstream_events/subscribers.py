@@ -79,7 +79,7 @@ class SubscriberStore:
     async def change(self, subscriber_id: str, patch: SubscriberPatch, now: datetime) -> Subscriber:
         """Changes the fields that the patch names; repeats itself when somebody else was faster."""
         changes = patch.model_dump(exclude_unset=True)
-        for required in ("email", "name", "active", "states"):
+        for required in ("email", "name", "active", "states", "format"):
             if required in changes and changes[required] is None:
                 del changes[required]
         for _ in range(_TRIES):
@@ -148,6 +148,7 @@ class SubscriberStore:
         event = make_event(RecipientReleased(address=address, by=by), subject="suppression", now=now)
         async with self._client.pipeline(transaction=True) as pipe:
             pipe.hdel(keys.SUPPRESSIONS, address_key(address))
+            pipe.delete(keys.soft_bounces(address_key(address)))
             pipe.execute_command("XADD", keys.SUBSCRIBER_EVENTS, "*", *flat(event))
             await pipe.execute()
 

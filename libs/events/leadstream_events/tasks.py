@@ -9,7 +9,17 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from structlog.stdlib import get_logger
+
 _AGAIN_S = 0.1
+
+logger = get_logger("leadstream.tasks")
+
+
+def reveal(task: asyncio.Task[Any], what: str) -> None:
+    """For `add_done_callback`: logs that `what` failed, by the type of the error alone."""
+    if not task.cancelled() and (error := task.exception()):
+        logger.error(what, error=type(error).__name__)
 
 
 async def end(*tasks: asyncio.Task[Any] | None) -> None:

@@ -13,84 +13,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from leadstream_events import keys
+from leadstream_events.entry_ids import entry_order
 from leadstream_events.ids import WELCOME_RECIPIENT, email_id
 from leadstream_events.ledger import Row, State, parse_row
-from leadstream_events.log import Entry, StreamLog
+from leadstream_events.log import Entry, StreamLog, read_entry
 from leadstream_events.redis_client import Client
 from leadstream_events.schemas.events import EmailRequested, Kind, LeadErased, LeadReceived
-from leadstream_events.schemas.lead import Lead
+from leadstream_events.schemas.sealed import Locked, Sealed
 from leadstream_events.schemas.subscriber import Subscriber
-from leadstream_events.views_paging import Window, entry_order, newest_first
+from leadstream_events.sealing import ERASED
+from leadstream_events.views_archived import rows_of
+from leadstream_events.views_leads import LeadPage, LeadSummary, LeadView, MailCounts, MailView
+from leadstream_events.views_paging import Window, newest_first
 from leadstream_events.views_timeline import Moment, attempts_in, mail_of, moment
 
 _LEAD_FIELD = b"lead"
 _WAITING = (State.REQUESTED, State.SENDING, State.DEFERRED, State.UNKNOWN)
-
-
-@dataclass(frozen=True, slots=True)
-class MailCounts:
-    """How many mails of a lead are in which state; `open` ones may still be sent."""
-
-    total: int = 0
-    open: int = 0
-    sent: int = 0
-    failed: int = 0
-    skipped: int = 0
-    held: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class LeadSummary:
-    """A lead in a list."""
-
-    lead_id: str
-    received_at: datetime
-    mode: str
-    full_name: str
-    email: str
-    state: str | None
-    source: str | None
-    mails: MailCounts
-
-
-@dataclass(frozen=True, slots=True)
-class LeadPage:
-    """Some leads, newest first. `next_cursor` is None on the last page; a page may be empty and still have a next."""
-
-    items: tuple[LeadSummary, ...]
-    next_cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class MailView:
-    """One mail of a lead. `next_attempt_at` is set while deferred; `phase` while an attempt is under way."""
-
-    email_id: str
-    kind: Kind | None
-    subscriber_id: str | None
-    subscriber_name: str | None
-    state: State
-    attempts: int
-    unknown_attempts: int
-    phase: str | None
-    changed_at: datetime | None
-    next_attempt_at: datetime | None
-    timeline: tuple[Moment, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LeadView:
-    """A lead with all that happened to it. `lead` is None once its entry was trimmed away or erased."""
-
-    lead_id: str
-    received_at: datetime | None
-    mode: str | None
-    trace: str | None
-    lead: Lead | None
-    erased: bool
-    mails: tuple[MailView, ...]
-    timeline: tuple[Moment, ...]
-    timeline_complete: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +37,7 @@ class _Ledger:
 
     lead_entry: str | None
     rows: Mapping[str, Row] = field(default_factory=dict)
+    erased: bool = False
 
 
 def _parse_ledger(raw: Mapping[bytes, bytes]) -> _Ledger:
@@ -110,8 +49,8 @@ def _parse_ledger(raw: Mapping[bytes, bytes]) -> _Ledger:
             rows[name.decode()] = parse_row(value.decode())
         except ValueError:  # a field of a newer version: not a mail that this code can show
             continue
-    found = raw.get(_LEAD_FIELD)
-    return _Ledger(found.decode().partition(" ")[0] if found else None, rows)
+    found = raw.get(_LEAD_FIELD, b"").decode().split(" ")
+    return _Ledger(found[0] or None, rows, erased=found[1:2] == [ERASED])
 
 
 def count_mails(rows: Iterable[Row]) -> MailCounts:
@@ -148,6 +87,8 @@ async def lead_page(
         if not isinstance(data, LeadReceived):
             return False
         lead = data.lead
+        if isinstance(lead, Sealed):
+            return not (wanted or state or source)
         if wanted and wanted not in lead.full_name.casefold() and wanted not in lead.email.casefold():
             return False
         return (state is None or lead.state == state) and (source is None or lead.source == source)
@@ -166,22 +107,29 @@ async def _ledgers(log: StreamLog, lead_ids: Sequence[str]) -> list[_Ledger]:
     async with log.client.pipeline(transaction=False) as pipe:
         for lead_id in lead_ids:
             pipe.hgetall(keys.ledger(log.partition(lead_id), lead_id))
-        return [_parse_ledger(raw) for raw in await pipe.execute()]
+        found = [_parse_ledger(raw) if raw else None for raw in await pipe.execute()]
+    return [
+        ledger or _Ledger(None, rows_of(await _archived(log, log.partition(lead_id), lead_id)))
+        for lead_id, ledger in zip(lead_ids, found, strict=True)
+    ]
 
 
 def _summary(entry: Entry, ledger: _Ledger) -> LeadSummary:
     event = entry.event
     assert event is not None and isinstance(event.data, LeadReceived)  # noqa: S101  -- `keep` let nothing else by
-    lead = event.data.lead
+    found = event.data.lead
+    lead = None if isinstance(found, Sealed) else found
     return LeadSummary(
         event.subject,
         event.time,
         event.data.mode,
-        lead.full_name,
-        lead.email,
-        lead.state,
-        lead.source,
+        lead.full_name if lead else None,
+        lead.email if lead else None,
+        lead.state if lead else None,
+        lead.source if lead else None,
         count_mails(ledger.rows.values()),
+        erased=isinstance(found, Sealed) and not isinstance(found, Locked),
+        locked=isinstance(found, Locked),
     )
 
 
@@ -194,11 +142,24 @@ async def lead_view(log: StreamLog, lead_id: str, subscribers: Sequence[Subscrib
     raw, refs = await asyncio.gather(
         log.client.hgetall(keys.ledger(partition, lead_id)), lead_references(log.client, partition, lead_id)
     )
-    if not raw:
-        return None
     ledger = _parse_ledger(raw)
-    entries = [entry for entry in await log.read_many(_places(partition, ledger, refs)) if entry is not None]
+    if raw:
+        entries = [entry for entry in await log.read_many(_places(partition, ledger, refs)) if entry is not None]
+    else:
+        entries = await _archived(log, partition, lead_id)
+        ledger = _Ledger(None, rows_of(entries))
+    if not raw and not entries:
+        return None
+    entries = await log.opened(entries)
     return _assemble(lead_id, ledger, entries, {subscriber.id: subscriber.name for subscriber in subscribers})
+
+
+async def _archived(log: StreamLog, partition: int, lead_id: str) -> list[Entry]:
+    """All that the archive holds of a lead whose ledger has ended; dead letters are shown elsewhere."""
+    if log.older is None:
+        return []
+    found = await log.older.archived_of_lead(partition, lead_id)
+    return [read_entry(key, entry_id, fields) for key, entry_id, fields in found if keys.name_of(key) != keys.DEAD]
 
 
 async def lead_references(client: Client, partition: int, lead_id: str) -> dict[bytes, bytes]:
@@ -244,18 +205,22 @@ def _assemble(lead_id: str, ledger: _Ledger, entries: Sequence[Entry], names: Ma
     complete = all(
         attempts_in(of_mail.get(mail, ())) >= row.attempts - (row.state is State.SENDING)
         for mail, row in ledger.rows.items()
+        if row.state is not State.SKIPPED  # begun, and then no attempt was made
     )
     data = received.data if received and isinstance(received.data, LeadReceived) else None
+    lead = data.lead if data else None
+    told = any(entry.event and isinstance(entry.event.data, LeadErased) for entry in entries)
     return LeadView(
         lead_id=lead_id,
         received_at=received.time if received else None,
         mode=data.mode if data else None,
         trace=received.trace or None if received else None,
-        lead=data.lead if data else None,
-        erased=any(entry.event and isinstance(entry.event.data, LeadErased) for entry in entries),
+        lead=None if isinstance(lead, Sealed) else lead,
+        erased=told or ledger.erased or (isinstance(lead, Sealed) and not isinstance(lead, Locked)),
         mails=tuple(sorted(mails, key=lambda mail: (mail.kind is Kind.WELCOME, mail.subscriber_name or ""))),
         timeline=tuple(of_lead),
         timeline_complete=complete,
+        locked=isinstance(lead, Locked),
     )
 
 

@@ -14,10 +14,10 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from leadstream_events import keys
+from leadstream_events.entry_ids import entry_order
 from leadstream_events.limits import Rate
 from leadstream_events.log import StreamLog
 from leadstream_events.redis_client import Client
-from leadstream_events.views_paging import entry_order
 
 COUNT_UP_TO = 1_000
 GLOBAL_WINDOW = "*"
@@ -119,7 +119,8 @@ def _with_stream(before: StreamFlow, info: Mapping[str, Any]) -> StreamFlow:
 async def _groups(
     client: Client, key: str, name: str, info: Mapping[str, Any], found: Iterable[Mapping[str, Any]], now_ms: int
 ) -> list[GroupFlow]:
-    asked = list(found)
+    # The archive's group is behind by all that is young, on purpose.
+    asked = [group for group in found if group["name"] != keys.ARCHIVER.encode()]
     async with client.pipeline(transaction=False) as pipe:
         for group in asked:
             pipe.xpending(key, group["name"])
@@ -128,34 +129,44 @@ async def _groups(
     out = []
     for group, pending, next_one in zip(asked, replies[::2], replies[1::2], strict=True):
         lag, exact = await _lag(client, key, group, info) if next_one else (0, True)
-        parked = sum(
-            int(each["pending"]) for each in pending["consumers"] or () if each["name"] == keys.PARKED.encode()
-        )
-        ages = [_age_s(next_one[0][0], now_ms) if next_one else None, _age_s(pending["min"], now_ms)]
-        count = int(pending["pending"])
+        ages = [age_s(next_one[0][0], now_ms) if next_one else None, age_s(pending["min"], now_ms)]
+        counts = int(pending["pending"]), parked_of(pending)
         out.append(
-            GroupFlow(
-                group["name"].decode(), name, int(group["consumers"]), lag, exact, ages[0], count, parked, ages[1]
-            )
+            GroupFlow(group["name"].decode(), name, int(group["consumers"]), lag, exact, ages[0], *counts, ages[1])
         )
     return out
 
 
-def _age_s(entry_id: bytes | None, now_ms: int) -> float | None:
+def parked_of(pending: Mapping[str, Any]) -> int:
+    """The entries of XPENDING's summary that wait for their next attempt."""
+    return sum(int(each["pending"]) for each in pending["consumers"] or () if each["name"] == keys.PARKED.encode())
+
+
+def age_s(entry_id: bytes | None, now_ms: int) -> float | None:
+    """Seconds since an entry was stored; None for no entry."""
     return max(0.0, (now_ms - entry_order(entry_id.decode())[0]) / 1000) if entry_id else None
 
 
 async def _lag(client: Client, key: str, group: Mapping[str, Any], info: Mapping[str, Any]) -> tuple[int, bool]:
     """Entries behind the group's position, given that there is at least one."""
+    told = told_lag(group, info)
+    if told is not None:
+        return told, True
     delivered = group["last-delivered-id"].decode()
-    first = info["first-entry"]
-    if first and entry_order(first[0].decode()) > entry_order(delivered):
-        return int(info["length"]), True
-    told = group.get("lag")
-    if told is not None and info["max-deleted-entry-id"] == b"0-0":
-        return int(told), True
     counted = len(await client.xrange(key, f"({delivered}", "+", count=COUNT_UP_TO))
     return counted, counted < COUNT_UP_TO
+
+
+def told_lag(group: Mapping[str, Any], info: Mapping[str, Any]) -> int | None:
+    """Entries behind the group's position, given that there is at least one; None where the server's word is no good.
+
+    From the replies of XINFO GROUPS and XINFO STREAM.
+    """
+    first = info["first-entry"]
+    if first and entry_order(first[0].decode()) > entry_order(group["last-delivered-id"].decode()):
+        return int(info["length"])
+    told = group.get("lag")
+    return int(told) if told is not None and info["max-deleted-entry-id"] == b"0-0" else None
 
 
 def _together(one: GroupFlow, other: GroupFlow) -> GroupFlow:

@@ -11,11 +11,12 @@ import base64
 import binascii
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from leadstream_events import keys
+from leadstream_events.entry_ids import entry_order
 from leadstream_events.log import Entry, StreamLog, read_entry
 
 SCAN = 2_000
@@ -39,6 +40,14 @@ class Window:
     def first(self) -> str:
         """The lowest entry id, as XREVRANGE takes it."""
         return str(_ms(self.since)) if self.since else "-"
+
+    @property
+    def before(self) -> str | None:
+        """The lowest entry id that is not in it; None: there is none."""
+        if self.until is None:
+            return None
+        ms = _ms(self.until)
+        return f"{ms}-0" if ms else "0-1"
 
     @property
     def last(self) -> str:
@@ -81,18 +90,12 @@ def _is_position(text: str) -> bool:
     return bool(_ID.fullmatch(text)) and entry_order(text) > (0, 0) and max(entry_order(text)) < 2**64
 
 
-def entry_order(entry_id: str) -> tuple[int, int]:
-    """The order of entry ids over all partitions: milliseconds, then the sequence number."""
-    ms, _, seq = entry_id.partition("-")
-    return int(ms), int(seq or 0)
-
-
 def _ms(value: datetime) -> int:
     return max(0, int(value.timestamp() * 1000))
 
 
 class _Head:
-    """One partition's entries, newest first, fetched as they are asked for."""
+    """One partition's entries, newest first, fetched as they are asked for; in the archive too, if there is one."""
 
     def __init__(self, log: StreamLog, stream: str, position: str, window: Window) -> None:
         self.position = position
@@ -101,17 +104,32 @@ class _Head:
         self._window = window
         self._waiting: deque[Entry] = deque()
         self._end = position == _EXHAUSTED
+        self._pages: AsyncIterator[list[tuple[bytes, dict[bytes, bytes]]]] | None = None
 
     async def peek(self) -> Entry | None:
         if not self._waiting and not self._end:
-            last = self._window.last if self.position == _NEWEST else f"({self.position}"
-            found = await self._log.client.xrevrange(self._stream, last, self._window.first, count=_CHUNK)
-            self._waiting.extend(read_entry(self._stream, *entry) for entry in found)
-            self._end = len(found) < _CHUNK
+            found = await self._more()
+            self._waiting.extend(await self._log.opened([read_entry(self._stream, *entry) for entry in found]))
         if not self._waiting:
             self.position = _EXHAUSTED
             return None
         return self._waiting[0]
+
+    async def _more(self) -> Sequence[tuple[bytes, dict[bytes, bytes]]]:
+        if self._log.older is not None:
+            if self._pages is None:
+                before = self._window.before if self.position == _NEWEST else self.position
+                first = "0-0" if self._window.first == "-" else self._window.first
+                self._pages = self._log.older.newest_of(self._stream, before, first, _CHUNK)
+            older = await anext(self._pages, None)
+            self._end = older is None
+            return older or ()
+        last = self._window.last if self.position == _NEWEST else f"({self.position}"
+        found: Sequence[tuple[bytes, dict[bytes, bytes]]] = await self._log.client.xrevrange(
+            self._stream, last, self._window.first, count=_CHUNK
+        )
+        self._end = len(found) < _CHUNK
+        return found
 
     @property
     def resume(self) -> str:

@@ -17,17 +17,6 @@ from leadstream_events.log import StreamLog
 from leadstream_events.schemas.subscriber import Subscriber
 from leadstream_events.subscribers import SubscriberStore, Usage
 
-SERIES_METRICS = (
-    "leads",
-    "requested",
-    "sent",
-    "deferred",
-    "failed",
-    "skipped",
-    "unknown",
-    "sent:notification",
-    "sent:welcome",
-)
 MAX_BUCKETS = 1_500
 
 

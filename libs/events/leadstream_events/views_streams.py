@@ -14,9 +14,9 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from leadstream_events import keys
+from leadstream_events.entry_ids import entry_order
 from leadstream_events.log import StreamLog
 from leadstream_events.redis_client import Client
-from leadstream_events.views_paging import entry_order
 
 COUNT_UP_TO = 10_000
 _PAGE = 1_000
@@ -85,7 +85,14 @@ async def _stream_view(client: Client, key: str, partition: int | None, now: dat
         last_id,
         entry_time(first_id) if first_id else None,
         entry_time(last_id) if last_id else None,
-        tuple([await _group_view(client, key, group, info, now) for group in groups]),
+        # The archive's group is behind by all that is young, on purpose; counting that every second helps nobody.
+        tuple(
+            [
+                await _group_view(client, key, group, info, now)
+                for group in groups
+                if group["name"] != keys.ARCHIVER.encode()
+            ]
+        ),
     )
 
 

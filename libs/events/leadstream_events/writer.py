@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from leadstream_events.effects import Argument
 from leadstream_events.errors import Backpressure, RedisCause
@@ -19,16 +19,29 @@ from leadstream_events.scripts import Script
 from leadstream_events.tasks import end
 
 MAX_BATCH = 256
+_COMPANY = 8  # calls in a batch from which on it is worth waiting for the next ones
+# For callers that will ask again: longer than the socket timeout of their client, whose own error comes first.
+SCRIPT_DEADLINE_S = 10.0
 
 _Call = tuple[Script, Sequence[str], Sequence[Argument], "asyncio.Future[Any]"]
 
 
-class PipelinedWriter:
-    """Runs scripts for many callers at once. Start it with `async with`."""
+def _give_up(future: asyncio.Future[Any]) -> None:
+    if not future.done():
+        future.set_exception(Backpressure(RedisCause.TIMEOUT, "no answer within the deadline"))
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+
+class PipelinedWriter:
+    """Runs scripts for many callers at once. Start it with `async with`.
+
+    `gather_s`: how long the first call of a batch waits for others while many come: one call costs much the same as
+    ten, and where few come waiting only makes them late.
+    """
+
+    def __init__(self, client: Client, gather_s: float = 0.0) -> None:
+        self._client, self._gather_s = client, gather_s
         self._waiting: list[_Call] = []
+        self._crowded = self._hurried = False  # since the last wait: a batch was large; somebody would not wait
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -39,26 +52,40 @@ class PipelinedWriter:
     async def __aexit__(self, *_: object) -> None:
         await end(self._task)
 
-    async def call(self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, deadline_s: float) -> Any:
+    async def call(
+        self,
+        script: Script,
+        keys: Sequence[str],
+        args: Sequence[Argument],
+        *,
+        deadline_s: float,
+        gather: bool = True,
+    ) -> Any:
         """Returns the script's reply; raises `Backpressure` when there is none within `deadline_s` seconds.
 
-        A call that was not sent yet at its deadline is dropped. One that was sent may still take effect.
+        A call that was not sent yet at its deadline is dropped. One that was sent may still take effect. Without
+        `gather` it does not wait for others: for a call that stands for a whole batch already.
         """
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
         self._waiting.append((script, keys, args, future))
+        self._hurried = self._hurried or not gather
         self._wake.set()
+        deadline = loop.call_later(deadline_s, _give_up, future)
         try:
-            async with asyncio.timeout(deadline_s):
-                return await future
-        except TimeoutError:
-            raise Backpressure(RedisCause.TIMEOUT, "no answer within the deadline") from None
+            return await future
+        finally:
+            deadline.cancel()
 
     async def _run(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            await asyncio.sleep(0)  # whoever else is ready in this turn of the loop comes along
+            # At 0 whoever else is ready in this turn of the loop comes along.
+            await asyncio.sleep(self._gather_s if self._crowded and not self._hurried else 0)
+            self._crowded = self._hurried = False
             while self._waiting:
+                self._crowded = self._crowded or len(self._waiting) >= _COMPANY
                 batch = [call for call in self._waiting[:MAX_BATCH] if not call[3].done()]
                 del self._waiting[:MAX_BATCH]
                 if batch:
@@ -83,6 +110,13 @@ class PipelinedWriter:
                 future.set_result(reply)
 
     async def _pipeline(self, batch: list[_Call], *, by_sha: bool) -> list[Any]:
+        if len(batch) == 1:  # a pipeline of one costs twice as much as a command
+            script, keys, args, _ = batch[0]
+            verb, what = ("EVALSHA", script.sha) if by_sha else ("EVAL", script.text)
+            try:
+                return [await self._client.execute_command(verb, what, len(keys), *keys, *args)]
+            except ResponseError as error:  # as a pipeline reports the error of one command
+                return [error]
         async with self._client.pipeline(transaction=False) as pipe:
             for script, keys, args, _ in batch:
                 # Not `pipe.evalsha`, which redis-py refuses on a cluster although it routes the command by its keys.

@@ -5,6 +5,7 @@
 -- row     state attempts unknowns owner phase at_ms entry
 -- returns per mail {verdict, attempts, unknowns, state}
 --   go         send it now, as this attempt
+--   erased     as go, but its lead was erased: it is not to be sent
 --   unknown    an earlier attempt was cut off after DATA; the row is as it was
 --   exhausted  every attempt is used up
 --   done       it has reached a final state already
@@ -32,7 +33,8 @@ for at = 4, #ARGV, 4 do
   elseif state ~= 'sending' and attempts >= limit then
     verdict = 'exhausted'
   else
-    verdict = 'go'
+    local lead = redis.call('HGET', ledger, 'lead')
+    verdict = lead and string.find(lead, '^%S+ erased') and 'erased' or 'go'
     if state ~= 'sending' then attempts = attempts + 1 end
     redis.call('HSET', ledger, mail,
       table.concat({'sending', attempts, unknowns, owner, 'begin', string.format('%.0f', now), entry}, ' '))

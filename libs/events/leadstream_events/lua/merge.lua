@@ -1,7 +1,8 @@
 -- merge: stores what was done for one lead while Redis was away, all in one step.
--- KEYS[1] leads  KEYS[2] ledger of the lead  KEYS[3] emails  KEYS[4] outcomes  KEYS[5] dead letters
+-- KEYS[1] leads  KEYS[2] ledger of the lead  KEYS[3] emails  KEYS[4] outcomes  KEYS[5] dead letters  KEYS[6] keys of leads
 -- ARGV[1] fingerprint  ARGV[2] id of this merge  ARGV[3] token for the lead's entry id  ARGV[4] token for the request's
---         entry id  ARGV[5] number of field arguments of LeadReceived, then those; the number of field arguments of the
+--         entry id  ARGV[5] lead id  ARGV[6] wrapped key of the sealed lead ('': none)
+--         ARGV[7] number of field arguments of LeadReceived, then those; the number of field arguments of the
 --         dead letter for a body that lost against another one, then those; then per mail
 --   mail id, 1 if it was sent else 0, ledger row, number of field arguments of EmailRequested, those, number of events;
 --   per event: when (own | mark | copy), number of the stream's key, number of field arguments, those
@@ -9,10 +10,12 @@
 --   mark  an attempt whose outcome is unknown; always appended
 --   copy  says that the mail went twice; appended if the stream path sent it too
 -- returns {1 stored | 0 the lead was there | -1 another body was there | 2 merged before, entry id, copies}
--- invariant: merging again changes nothing; a mail that was sent here is never sent by a worker that has not begun it
+-- invariant: merging again changes nothing; a mail that was sent here is never sent by a worker that has not begun it;
+--         a lead that was erased gets no key again
 local leads, ledger = KEYS[1], KEYS[2]
 local fingerprint, merge, lead_token, mail_token = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local at = 5
+local lead, key = ARGV[5], ARGV[6]
+local at = 7
 
 local function block()
   local count = tonumber(ARGV[at])
@@ -39,6 +42,7 @@ local function add(stream, first, count, lead_id, mail_id)
 end
 
 local had = redis.call('HGET', ledger, 'lead')
+local known = redis.call('HGET', KEYS[6], lead)
 local status, id = 1, nil
 local first, count = block()
 local dead_first, dead_count = block()
@@ -46,12 +50,16 @@ if had then
   local before
   id, before = string.match(had, '^(%S+) (%S+)')
   if string.find(had, merge, 1, true) then return {2, id, 0} end
-  status = before == fingerprint and 0 or -1
+  status = (before == fingerprint or before == 'erased' or fingerprint == 'erased') and 0 or -1
   redis.call('HSET', ledger, 'lead', had .. ' ' .. merge)
-  if status == -1 then add(KEYS[5], dead_first, dead_count, id, '-') end
+  if status == -1 then
+    add(KEYS[5], dead_first, dead_count, id, '-')
+    if key ~= '' and known ~= 'erased' then redis.call('HSET', KEYS[6], lead, known and known .. ' ' .. key or key) end
+  end
 else
   id = add(leads, first, count, '-', '-')
-  redis.call('HSET', ledger, 'lead', id .. ' ' .. fingerprint .. ' ' .. merge)
+  redis.call('HSET', ledger, 'lead', id .. ' ' .. (known == 'erased' and known or fingerprint) .. ' ' .. merge)
+  if key ~= '' and known ~= 'erased' then redis.call('HSET', KEYS[6], lead, key) end
 end
 
 local copies = 0

@@ -65,5 +65,6 @@ for n = 5, 4 + total do
 end
 redis.call('HSET', pointers, name, generation, name .. ' version', redis.call('HGET', state, 'version'),
   name .. ' retired ' .. live, 1)
+redis.call('HDEL', pointers, name .. ' doubtful')
 redis.call('DEL', state)
 return {'ok', live}

@@ -21,6 +21,7 @@ from leadstream_events.runtime.consumer import Consumer
 from leadstream_events.runtime.delivery import Delivery, give_up
 from leadstream_events.runtime.hooks import Hooks
 from leadstream_events.runtime.policy import ConsumerPolicy, backoff_s
+from leadstream_events.runtime.traced import traced
 from leadstream_events.tasks import end
 
 logger = get_logger("leadstream.batch")
@@ -71,10 +72,10 @@ class BatchHandler:
         return ()
 
     async def _work(self, batch: Sequence[Delivery]) -> None:
-        failures = 0
+        failures, spans = 0, traced(self._group, batch)
         while True:
             try:
-                settlements = await self._handle(batch)
+                settlements = await self._handle(spans.deliveries)
                 break
             except Transient as error:
                 settlements = [self.consumer.release(item, error.retry_after_s) for item in batch]
@@ -82,6 +83,7 @@ class BatchHandler:
             except Exception as error:
                 trouble = classify(error)
                 if trouble is None:
+                    spans.end(error)
                     await self._split(batch, error)
                     return
                 failures += 1
@@ -94,6 +96,7 @@ class BatchHandler:
         if failures:
             self._hooks.recovered()
         done = await self.consumer.settle_all(settlements)
+        spans.end()
         ended = {(item.stream, entry_id) for item in settlements for entry_id in item.entry_ids}
         forgotten = {item.place for item in batch} - ended
         if forgotten:

@@ -14,12 +14,13 @@ from collections.abc import Callable, Sequence
 from structlog.stdlib import get_logger
 
 from leadstream_events import keys, scripts
-from leadstream_events.effects import Settlement, commit_call
+from leadstream_events.effects import Settlement, appended_type, commit_call
 from leadstream_events.errors import Backpressure
-from leadstream_events.redis_client import Client, classify
+from leadstream_events.redis_client import classify
 from leadstream_events.runtime.hooks import Hooks
 from leadstream_events.runtime.policy import ConsumerPolicy, backoff_s
 from leadstream_events.tasks import end
+from leadstream_events.writer import SCRIPT_DEADLINE_S, PipelinedWriter
 
 logger = get_logger("leadstream.committer")
 
@@ -38,7 +39,7 @@ class Committer:
 
     def __init__(
         self,
-        client: Client,
+        writer: PipelinedWriter,
         *,
         group: str,
         consumer: str,
@@ -47,7 +48,7 @@ class Committer:
         hooks: Hooks,
         stuck: Stuck | None = None,
     ) -> None:
-        self._client, self._policy, self._hooks, self._stuck = client, policy, hooks, stuck
+        self._writer, self._policy, self._hooks, self._stuck = writer, policy, hooks, stuck
         self._group, self._consumer, self._partition = group, consumer, partition
         self._waiting: list[tuple[Settlement, asyncio.Future[bool]]] = []
         self._wake = asyncio.Event()
@@ -107,7 +108,7 @@ class Committer:
         failures = 0
         while True:
             try:
-                replies = await scripts.run(self._client, scripts.COMMIT, names, args)
+                replies = await self._writer.call(scripts.COMMIT, names, args, deadline_s=SCRIPT_DEADLINE_S)
                 break
             except Exception as error:
                 cause = classify(error)
@@ -116,17 +117,21 @@ class Committer:
                 failures += 1
                 await self._wait(cause, failures, settlements)
         if failures:
+            logger.info("redis takes outcomes again", group=self._group)
             self._hooks.recovered()
         results = [reply == 1 for reply in replies]
-        counts = Counter[str]()
+        counts, types = Counter[str](), Counter[str]()
         for settlement, done in zip(settlements, results, strict=True):
             if done:
                 counts[settlement.verb.value] += len(settlement.entry_ids)
+                types.update(event_type for effect in settlement.effects if (event_type := appended_type(effect)))
             elif not settlement.more:  # those of several entries are settled once more, one by one
                 counts["lost"] += 1
         self._hooks.lost(counts.pop("lost", 0))
         for verb, count in counts.items():
             self._hooks.settled(verb, count)
+        for event_type, count in types.items():
+            self._hooks.appended(event_type, count)
         return results
 
     async def _wait(self, cause: Backpressure, failures: int, settlements: Sequence[Settlement]) -> None:

@@ -1,9 +1,8 @@
 """One consumer of one group: hands each entry to the handler at least once, and to one live worker at a time.
 
-It never acknowledges: the handler settles each delivery through the committer, together with its outcome. The loop
-only ticks; what it did last is in `last_read_s` and in the hooks. Redis trouble of every kind ends in a backoff and
-another try, a lost group is created again at its stored checkpoint, and a loop that reads nothing although entries
-wait is restarted by the watchdog.
+It never acknowledges: the handler settles each delivery through the committer, together with its outcome. What it
+did last is in `last_read_s` and in the hooks. Redis trouble of every kind ends in a backoff and another try, a lost
+group is created again at its stored checkpoint, and a loop that reads nothing although entries wait is restarted.
 """
 
 from __future__ import annotations
@@ -13,22 +12,23 @@ import contextlib
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from structlog.stdlib import get_logger
 
+from leadstream_events import effects, keys
 from leadstream_events.effects import Effect, Settlement, Verb
-from leadstream_events.effects import due as due_effect
 from leadstream_events.errors import RedisCause
-from leadstream_events.keys import due as due_key
 from leadstream_events.redis_client import classify
 from leadstream_events.runtime.committer import Committer
 from leadstream_events.runtime.delivery import Delivery, give_up
 from leadstream_events.runtime.handler import Handler
 from leadstream_events.runtime.hooks import Hooks
 from leadstream_events.runtime.policy import ConsumerPolicy, is_silent
+from leadstream_events.runtime.progress import Progress
 from leadstream_events.runtime.recovery import Recovery
 from leadstream_events.runtime.source import GroupSource, monotonic_s
-from leadstream_events.tasks import end
+from leadstream_events.tasks import end, reveal
 
 logger = get_logger("leadstream.consumer")
 
@@ -49,7 +49,7 @@ class Consumer:
         hooks: Hooks,
         on_group_created: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self._source, self._committer, self._handler = source, committer, handler
+        self.source, self._committer, self._handler = source, committer, handler
         self._policy, self._hooks = policy, hooks
         self._in_flight: dict[tuple[str, str], Delivery] = {}
         self._giving_up: set[asyncio.Task[None]] = set()
@@ -59,11 +59,17 @@ class Consumer:
         self._ask_due_at_s, self._next_due_at_s = 0.0, math.inf
         self._recovery = Recovery(source, policy, hooks, self._stopping, on_group_created)
         self.last_read_s = self.last_tick_s = monotonic_s()
+        self._progress = Progress(policy, self.last_read_s)
 
     @property
     def trouble(self) -> RedisCause | None:
         """Why Redis cannot take work now; None while it does."""
         return self._recovery.trouble
+
+    @property
+    def stalled(self) -> bool:
+        """True when entries wait, none was finished for the policy's `stalled_s`, and no limit holds them back."""
+        return self._progress.stalled(monotonic_s(), getattr(self._handler, "held_until_s", 0.0))
 
     def redis_was_away(self) -> None:
         """Tells, before `run`, that Redis has come up just now: the policy's grace is waited out first."""
@@ -79,7 +85,14 @@ class Consumer:
 
     async def settle(self, settlement: Settlement) -> bool:
         """Settles one delivery; True when it took effect. The handler calls this, once per delivery."""
-        return (await self.settle_all([settlement]))[0]
+        try:
+            done = await self._committer.put(settlement)
+        except BaseException:
+            self._drop([settlement])
+            raise
+        if done or not settlement.more:
+            self._drop([settlement])
+        return done
 
     async def settle_all(self, settlements: Sequence[Settlement]) -> list[bool]:
         """Settles several; what did not take effect although it is for several entries stays in flight."""
@@ -96,6 +109,7 @@ class Consumer:
         for settlement in settlements:
             for entry_id in settlement.entry_ids:
                 self._in_flight.pop((settlement.stream, entry_id), None)
+        self._progress.made(monotonic_s())
         self._hooks.in_flight(len(self._in_flight))
 
     def forget(self, delivery: Delivery) -> None:
@@ -105,15 +119,15 @@ class Consumer:
 
     def release(self, delivery: Delivery, delay_s: float, *extra: Effect) -> Settlement:
         """The settlement that gives a delivery back, to be taken by any worker after the delay."""
-        key = due_key(delivery.partition, self._source.group)
-        effects = (*extra, due_effect(key, delivery.stream, delivery.entry_id, delay_s))
-        return Settlement(delivery.stream, delivery.entry_id, effects, Verb.PARK)
+        key = keys.due(delivery.partition, self.source.group)
+        all_effects = (*extra, effects.due(key, delivery.stream, delivery.entry_id, delay_s))
+        return Settlement(delivery.stream, delivery.entry_id, all_effects, Verb.PARK)
 
     async def run(self) -> None:
         """Runs until stopped. Bugs of the handler pass through; Redis trouble does not."""
         while not self._stopping.is_set():
-            loop = asyncio.create_task(self._read_forever(), name=f"consumer-{self._source.group}")
-            watch = asyncio.create_task(self._watch(), name=f"watchdog-{self._source.group}")
+            loop = asyncio.create_task(self._read_forever(), name=f"consumer-{self.source.group}")
+            watch = asyncio.create_task(self._watch(), name=f"watchdog-{self.source.group}")
             stopping = asyncio.create_task(self._stopping.wait())
             try:
                 await asyncio.wait({loop, watch, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -128,11 +142,11 @@ class Consumer:
         while True:
             self.last_tick_s = monotonic_s()
             try:
+                await self._recovery.resume()
                 await self.run_once()
                 self._recovery.note_success()
             except Exception as error:
-                cause = classify(error)
-                if cause is None:
+                if (cause := classify(error)) is None:
                     raise
                 await self._recovery.note_trouble(cause.cause)
 
@@ -145,7 +159,7 @@ class Consumer:
             return handed + await self._wait_for_room()
         count = min(room, self._policy.batch)
         if not self._had_due and now >= min(self._ask_due_at_s, self._next_due_at_s):
-            deliveries, next_due_s = await self._source.take_due(count)
+            deliveries, next_due_s = await self.source.take_due(count)
             self._next_due_at_s = math.inf if next_due_s is None else now + next_due_s
             self._ask_due_at_s = now + _ASK_DUE_EVERY_S
             if deliveries:
@@ -154,11 +168,10 @@ class Consumer:
         # After due entries it is the turn of new ones, at once: a long queue of parked mails must not starve them.
         await self._linger()
         hurry = self._had_due or self._more_orphans
-        deliveries = await self._source.read_new(count, 0.0 if hurry else self._block_s(now))
+        deliveries = await self.source.read_new(count, 0.0 if hurry else self._block_s(now))
         if self._more_orphans:  # new entries have had their turn: the next orphans need not wait for theirs
             self._more_orphans, self._maintained_s = False, 0.0
-        self._few = 0 < len(deliveries) < count // 2
-        self._had_due = False
+        self._few, self._had_due = 0 < len(deliveries) < count // 2, False
         self.last_read_s = monotonic_s() if deliveries else self.last_read_s
         return handed + self._hand_over("new", deliveries)
 
@@ -183,16 +196,16 @@ class Consumer:
     async def _maintain(self, now: float) -> int:
         """Renews leases, claims orphans and removes dead consumers, each when its time has come."""
         if now - self._renewed_s >= self._policy.renew_every_s and self._in_flight:
-            await self._source.renew(self.in_flight())
+            await self.source.renew(self.in_flight())
             self._renewed_s = now
         if now - self._maintained_s < self._policy.claim_every_s:
             return 0
         self._maintained_s = now
         if now - self._retired_s >= self._policy.lease_s:
-            await self._source.retire_dead_consumers()
+            await self.source.retire_dead_consumers()
             self._retired_s = now
         room = max(0, self._handler.room())
-        claimed = await self._source.claim_orphans(room, self._in_flight)
+        claimed = await self.source.claim_orphans(room, self._in_flight)
         self._more_orphans = 0 < room <= len(claimed.orphans)
         for delivery in claimed.poison:
             cause = delivery.problem.cause if delivery.problem else "poison"
@@ -206,8 +219,7 @@ class Consumer:
         if not deliveries:
             return 0
         self._hooks.read(how, len(deliveries))
-        for delivery in deliveries:
-            self._in_flight[delivery.place] = delivery
+        self._in_flight |= {delivery.place: delivery for delivery in deliveries}
         self._hooks.in_flight(len(self._in_flight))
         readable = [delivery for delivery in deliveries if delivery.problem is None]
         for delivery in deliveries:
@@ -215,14 +227,14 @@ class Consumer:
                 task = asyncio.create_task(self._dead_letter(delivery, problem.cause, problem.detail))
                 self._giving_up.add(task)
                 task.add_done_callback(self._giving_up.discard)
-                task.add_done_callback(_reveal)
+                task.add_done_callback(partial(reveal, what="settling a dead letter failed"))
         if readable:
             self._handler.take(readable)
         return len(deliveries)
 
     async def _dead_letter(self, delivery: Delivery, cause: str, detail: str) -> None:
-        logger.warning("entry given up", group=self._source.group, entry=delivery.entry_id, cause=cause)
-        settlement = give_up(delivery, self._source.group, cause, detail, datetime.now(UTC))
+        logger.warning("entry given up", group=self.source.group, entry=delivery.entry_id, cause=cause)
+        settlement = give_up(delivery, self.source.group, cause, detail, datetime.now(UTC))
         if await self.settle(settlement):
             self._hooks.dead(cause)
 
@@ -236,28 +248,29 @@ class Consumer:
             if not stuck and self.trouble is None:
                 try:
                     async with asyncio.timeout(policy.silence_s):
-                        lag = await self._source.unread()
+                        lag = await self.source.unread()
                 except Exception as error:
                     if classify(error) is None:
                         raise
                     continue
+                self._progress.saw(lag > 0 or bool(self._in_flight), now)
                 stuck = is_silent(now, self.last_read_s, lag, policy)
             if stuck:
-                logger.error("the loop went silent; restarting it", group=self._source.group)
+                logger.error("the loop went silent; restarting it", group=self.source.group)
                 self._recovery.note_restart()
                 self.last_read_s = self.last_tick_s = now
                 return
 
     async def _drain(self) -> None:
         """Finishes what was begun within the deadline, even without Redis, releases the rest, and leaves the group."""
-        work = asyncio.create_task(self._finish(), name=f"drain-{self._source.group}")
-        leases = asyncio.create_task(self._keep_leases(), name=f"leases-{self._source.group}")
+        work = asyncio.create_task(self._finish(), name=f"drain-{self.source.group}")
+        leases = asyncio.create_task(self._keep_leases(), name=f"leases-{self.source.group}")
         try:
             in_time, _ = await asyncio.wait({work}, timeout=self._policy.drain_s)
         finally:
             await end(work, leases)
         if not in_time:
-            logger.warning("drain deadline passed; leases will bring entries back", group=self._source.group)
+            logger.warning("drain deadline passed; leases will bring entries back", group=self.source.group)
         elif (error := work.exception()) and classify(error) is None:
             raise error
 
@@ -266,15 +279,15 @@ class Consumer:
         while True:
             await asyncio.sleep(self._policy.renew_every_s)
             try:
-                await self._source.renew(self.in_flight())
+                await self.source.renew(self.in_flight())
             except Exception as error:
                 if classify(error) is None:
                     raise
 
     async def _finish(self) -> None:
-        unseen, begun = self._source.unseen(self._in_flight), self._handler.drain()
+        unseen, begun = self.source.unseen(self._in_flight), self._handler.drain()
         await asyncio.gather(self._give_back(unseen), self._give_back(begun), *self._giving_up)
-        await self._source.leave()
+        await self.source.leave()
 
     async def _give_back(self, asked: Awaitable[Sequence[Delivery]]) -> None:
         try:
@@ -284,8 +297,3 @@ class Consumer:
                 raise
             return
         await asyncio.gather(*(self.settle(self.release(delivery, 0.0)) for delivery in left))
-
-
-def _reveal(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception():
-        logger.error("settling a dead letter failed", error=type(task.exception()).__name__)

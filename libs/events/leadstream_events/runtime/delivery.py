@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,7 +11,7 @@ from leadstream_events import keys
 from leadstream_events.effects import Effect, Settlement, append
 from leadstream_events.envelope import Event, make_event
 from leadstream_events.errors import Malformed
-from leadstream_events.log import RawFields, read_entry
+from leadstream_events.log import RawFields, pairs, read_entry
 from leadstream_events.schemas.events import EntryDeadLettered
 
 
@@ -39,6 +40,40 @@ def make_delivery(partition: int, stream: str, entry_id: bytes, fields: RawField
         return Delivery(partition, stream, entry_id.decode(), {}, None, problem, deliveries)
     entry = read_entry(stream, entry_id, fields)
     return Delivery(partition, stream, entry.entry_id, fields, entry.event, entry.problem, deliveries)
+
+
+Flat = Sequence[bytes]
+
+
+def read_delivery(partition: int, stream: str, entry_id: bytes, flat: Flat) -> Delivery:
+    """Reads an entry as Redis sends it, names and values in turn; never raises."""
+    return make_delivery(partition, stream, entry_id, pairs(flat) if flat else {})
+
+
+class Memory:
+    """Remembers what the latest entries say, for several groups of one process that read the same streams.
+
+    An entry is recognised by its event's id and taken from here only if every byte of it is the same.
+    """
+
+    def __init__(self, size: int = 1024) -> None:
+        self._size = size
+        self._kept: dict[bytes, tuple[Flat, Delivery]] = {}
+
+    def read_delivery(self, partition: int, stream: str, entry_id: bytes, flat: Flat) -> Delivery:
+        """Like the function of this name."""
+        key = flat[1] if flat else b""  # every entry of ours begins with the event's id
+        seen, kept = self._kept.get(key, (None, None))
+        if kept is None or seen != flat:
+            kept = read_delivery(partition, stream, entry_id, flat)
+            self._kept[key] = flat, kept
+            if len(self._kept) > self._size:
+                del self._kept[next(iter(self._kept))]
+            return kept
+        place = (partition, stream, entry_id.decode())
+        if (kept.partition, kept.stream, kept.entry_id) == place:
+            return kept
+        return Delivery(*place, kept.fields, kept.event, kept.problem)
 
 
 def _storable(fields: RawFields) -> tuple[dict[str, str], str]:

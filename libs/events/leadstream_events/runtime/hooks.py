@@ -6,8 +6,10 @@ from prometheus_client import Counter, Gauge
 
 READ = Counter("leadstream_entries_read_total", "Entries handed to a group's consumer", ["group", "how"])
 SETTLED = Counter("leadstream_entries_settled_total", "Entries finished or parked", ["group", "verb"])
+APPENDED = Counter("leadstream_events_appended_total", "Events stored by settlements that took effect", ["type"])
 LOST = Counter("leadstream_settlements_lost_total", "Settlements of entries that were not ours any more", ["group"])
 DEAD_LETTERS = Counter("leadstream_dead_letters_total", "Entries given up", ["group", "cause"])
+RECONNECTS = Counter("leadstream_redis_reconnects_total", "Times work went on after Redis had been gone", ["group"])
 TROUBLE = Counter("leadstream_redis_trouble_total", "Times Redis could not take work", ["group", "cause"])
 RESTARTS = Counter("leadstream_consumer_restarts_total", "Loops restarted by the watchdog", ["group"])
 HEALTHY = Gauge("leadstream_consumer_healthy", "1 while the consumer can work", ["group"])
@@ -21,6 +23,8 @@ class Hooks:
         self.group = group
         self._in_flight = IN_FLIGHT.labels(group)
         HEALTHY.labels(group).set(1)
+        for counter in (RECONNECTS, RESTARTS):  # a series that begins at 1 shows Prometheus no increase
+            counter.labels(group)
 
     def read(self, how: str, count: int) -> None:
         """`how`: new, due or claimed."""
@@ -29,6 +33,14 @@ class Hooks:
     def settled(self, verb: str, count: int) -> None:
         """Settlements that took effect."""
         SETTLED.labels(self.group, verb).inc(count)
+
+    def appended(self, event_type: str, count: int) -> None:
+        """Events that settlements stored."""
+        APPENDED.labels(event_type).inc(count)
+
+    def reconnected(self) -> None:
+        """Redis, which was gone, takes work again."""
+        RECONNECTS.labels(self.group).inc()
 
     def lost(self, count: int) -> None:
         """Settlements refused, because somebody else had finished the entry."""

@@ -8,6 +8,8 @@ from enum import StrEnum
 from leadstream_events.errors import RedisCause
 from leadstream_events.keys import PARKED
 
+_LOST_REPLY_S = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class ConsumerPolicy:
@@ -15,6 +17,7 @@ class ConsumerPolicy:
 
     `resume_grace_s`: how long it leaves entries alone after Redis was away, so that what was spooled meanwhile can be
     merged first (docs/decisions/0007-fallback.md).
+    `stalled_s`: a consumer that has had entries to do and finished none for this long is not ready.
     `linger_s`: how long it lets the next batch gather after a small one.
     """
 
@@ -26,6 +29,7 @@ class ConsumerPolicy:
     backoff_min_s: float = 0.1
     backoff_max_s: float = 5.0
     silence_s: float = 10.0
+    stalled_s: float = 60.0
     resume_grace_s: float = 0.0
     linger_s: float = 0.0
 
@@ -44,6 +48,14 @@ class ConsumerPolicy:
         """Idle time after which a consumer that owns nothing is removed."""
         return max(2 * self.lease_s, 10.0)
 
+    def idle_s(self, *, own: bool) -> float:
+        """How long an entry must have lain idle to count as an orphan.
+
+        An entry of one's `own` that one does not know of is never waited for: nobody works on it, since the reply that
+        handed it over was lost. A second only keeps away from replies that are under way.
+        """
+        return min(self.lease_s, _LOST_REPLY_S) if own else self.lease_s
+
 
 class Claim(StrEnum):
     """What to do with a pending entry of somebody else."""
@@ -53,12 +65,12 @@ class Claim(StrEnum):
     LEAVE = "leave"
 
 
-def decide_claim(consumer: str, idle_s: float, deliveries: int, policy: ConsumerPolicy) -> Claim:
+def decide_claim(consumer: str, idle_s: float, deliveries: int, policy: ConsumerPolicy, *, own: bool = False) -> Claim:
     """An entry idle past its lease is an orphan; one delivered too often without ever finishing is poison.
 
-    Parked entries are nobody's orphans: they wait in `due`.
+    `own`: it is one's own, yet unknown to one. Parked entries are nobody's orphans: they wait in `due`.
     """
-    if consumer == PARKED or idle_s < policy.lease_s:
+    if consumer == PARKED or idle_s < policy.idle_s(own=own):
         return Claim.LEAVE
     return Claim.DEAD_LETTER if deliveries >= policy.max_deliveries else Claim.CLAIM
 
@@ -82,6 +94,11 @@ def needs_new_connections(cause: RedisCause) -> bool:
 def is_silent(now_s: float, last_read_s: float, lag: int, policy: ConsumerPolicy) -> bool:
     """True when entries wait and nothing was read for too long: the loop has lost its way."""
     return lag > 0 and now_s - last_read_s > policy.silence_s
+
+
+def is_stalled(now_s: float, since_s: float | None, progress_s: float, policy: ConsumerPolicy) -> bool:
+    """True when entries have waited since `since_s` (None: none do), and none was finished for too long."""
+    return since_s is not None and now_s - max(since_s, progress_s) > policy.stalled_s
 
 
 def consumer_name(service: str, host: str, boot_id: str) -> str:

@@ -59,6 +59,8 @@ class Recovery:
             self._hooks.recovered()
         if self.trouble and monotonic_s() - self._trouble_s > _STEADY_S:
             logger.info("redis takes work again", group=self._source.group)
+            if was_away(self.trouble):
+                self._hooks.reconnected()
             self.trouble, self._failures = None, 0
             self._hooks.recovered()
 
@@ -79,6 +81,16 @@ class Recovery:
         await self._mend(cause)
         await self._let_merges_go_first()
 
+    async def resume(self) -> None:
+        """Before each tick. Passes on what Redis refuses, as a tick does.
+
+        After Redis was away nothing is read until it has answered and the grace is over: it may come back between a
+        mend that failed and the next read, which would then be ahead of every merge.
+        """
+        if self._was_away:
+            await self._ensure_groups()
+            await self._let_merges_go_first()
+
     async def pause(self, seconds: float) -> None:
         """Sleeps, unless the consumer is stopping."""
         with contextlib.suppress(TimeoutError):
@@ -98,12 +110,15 @@ class Recovery:
             if needs_new_connections(cause):
                 for client in (self._source.client, self._source.blocking):
                     await drop_connections(client)
-            created = await self._source.ensure_groups()
-            self._answers = True
-            if created and self._on_group_created:
-                await self._on_group_created()
-            if created:
-                logger.info("group created", group=self._source.group, streams=len(created))
+            await self._ensure_groups()
         except Exception as error:
             if classify(error) is None:
                 raise
+
+    async def _ensure_groups(self) -> None:
+        created = await self._source.ensure_groups()
+        self._answers = True
+        if created and self._on_group_created:
+            await self._on_group_created()
+        if created:
+            logger.info("group created", group=self._source.group, streams=len(created))

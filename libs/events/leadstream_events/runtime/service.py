@@ -17,18 +17,23 @@ from typing import Protocol
 from structlog.stdlib import get_logger
 
 from leadstream_events.errors import ConfigurationError
+from leadstream_events.garbage import keep_what_is_loaded
 from leadstream_events.ids import new_id
 from leadstream_events.keys import META
 from leadstream_events.notify import Notifier, beating
 from leadstream_events.redis_client import Client, classify, connect
+from leadstream_events.redis_mends import MENDS
 from leadstream_events.runtime.batch import BatchHandler, Handle
 from leadstream_events.runtime.committer import Committer, Stuck
 from leadstream_events.runtime.consumer import Consumer
+from leadstream_events.runtime.delivery import Memory
 from leadstream_events.runtime.handler import Handler
 from leadstream_events.runtime.hooks import Hooks
+from leadstream_events.runtime.observed import observed
 from leadstream_events.runtime.policy import ConsumerPolicy, consumer_name
 from leadstream_events.runtime.source import GroupSource, monotonic_s
 from leadstream_events.settings import Settings
+from leadstream_events.writer import PipelinedWriter
 
 logger = get_logger("leadstream.service")
 
@@ -44,6 +49,7 @@ def policy_of(settings: Settings, *, batch: int = 100, linger_s: float = 0.0) ->
         batch=batch,
         linger_s=linger_s,
         drain_s=settings.drain_deadline,
+        stalled_s=settings.stalled_after,
     )
 
 
@@ -55,8 +61,8 @@ def boot_name(service: str) -> str:
 @asynccontextmanager
 async def clients(settings: Settings, policy: ConsumerPolicy) -> AsyncIterator[tuple[Client, Client]]:
     """Yields (client, blocking client). The blocking one outlasts its own BLOCK by design (redis-py issue 3138)."""
-    client = connect(settings.redis_url, timeout_s=5.0)
-    blocking = connect(settings.redis_url, timeout_s=policy.block_s + 5.0)
+    client = connect(settings.redis, timeout_s=5.0)
+    blocking = connect(settings.redis, timeout_s=policy.block_s + 5.0)
     try:
         yield client, blocking
     finally:
@@ -74,25 +80,30 @@ async def consumer(
     partition: int,
     streams: Sequence[str],
     name: str,
-    make_handler: Callable[[Client], Handler],
+    make_handler: Callable[[Client, PipelinedWriter], Handler],
     hooks: Hooks | None = None,
     stuck: Stuck | None = None,
     on_group_created: Callable[[], Awaitable[None]] | None = None,
+    memory: Memory | None = None,
+    gather_s: float = 0.0,
 ) -> AsyncIterator[Consumer]:
-    """Yields a wired consumer; `make_handler` gets the Redis client and returns the handler.
+    """Yields a wired consumer; `make_handler` gets the Redis client, and the writer through which the
+    consumer settles, and returns the handler.
 
     A handler with an attribute `consumer` gets the consumer set on it.
     """
     observer = hooks or Hooks(group)
     async with clients(settings, policy) as (client, blocking):
         source = GroupSource(
-            client, blocking, group=group, consumer=name, partition=partition, streams=streams, policy=policy
-        )
+            client, blocking, group=group, consumer=name, partition=partition, streams=streams, policy=policy,
+            memory=memory,
+        )  # fmt: skip
+        writer = PipelinedWriter(client, gather_s)
         committer = Committer(
-            client, group=group, consumer=name, partition=partition, policy=policy, hooks=observer, stuck=stuck
+            writer, group=group, consumer=name, partition=partition, policy=policy, hooks=observer, stuck=stuck
         )
-        async with committer:
-            handler = make_handler(client)
+        async with writer, committer:
+            handler = make_handler(client, writer)
             made = Consumer(
                 source, committer, handler, policy=policy, hooks=observer, on_group_created=on_group_created
             )
@@ -112,11 +123,12 @@ async def batch_consumer(
     make_handle: Callable[[Client], Handle],
     hooks: Hooks | None = None,
     on_group_created: Callable[[], Awaitable[None]] | None = None,
+    memory: Memory | None = None,
 ) -> AsyncIterator[Consumer]:
     """Like `consumer`, for a batch function."""
     observer = hooks or Hooks(group)
 
-    def make_handler(client: Client) -> Handler:
+    def make_handler(client: Client, _: PipelinedWriter) -> Handler:
         return BatchHandler(make_handle(client), group=group, policy=policy, hooks=observer)
 
     async with consumer(
@@ -129,6 +141,7 @@ async def batch_consumer(
         make_handler=make_handler,
         hooks=observer,
         on_group_created=on_group_created,
+        memory=memory,
     ) as made:
         yield made
 
@@ -162,13 +175,17 @@ async def run_service(service: str, settings: Settings, build: Build) -> None:
 
     Redis need not be there yet; a signal ends the waiting too.
     """
-    notifier = Notifier.from_environment()
+    notifier = Notifier.from_environment(settings.heartbeat_file)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     consumers: list[Runnable] = []
-    async with beating(notifier, lambda: stopping.is_set() or ticking(consumers, monotonic_s())):
+
+    def works() -> bool:
+        return stopping.is_set() or ticking(consumers, monotonic_s())
+
+    async with beating(notifier, works), observed(settings, consumers, works) as seen:
         waited = await _wait_for_redis(settings, stopping)
         if stopping.is_set():
             return
@@ -177,8 +194,10 @@ async def run_service(service: str, settings: Settings, build: Build) -> None:
             for item in consumers if waited else ():
                 if isinstance(item, Consumer):
                     item.redis_was_away()
+            keep_what_is_loaded()
             logger.info("ready", service=service, consumers=len(consumers))
             notifier.ready()
+            seen.started = True
             async with asyncio.TaskGroup() as tasks:
                 for item in consumers:
                     tasks.create_task(item.run())
@@ -187,8 +206,11 @@ async def run_service(service: str, settings: Settings, build: Build) -> None:
 
 
 def ticking(items: Sequence[Runnable], now: float) -> bool:
-    """True while every consumer's loop turns; nothing is promised about entries that a handler does not finish."""
-    return all(now - item.last_tick_s < TICK_WITHIN_S for item in items if isinstance(item, Consumer))
+    """True while every loop that tells its ticks turns; nothing is promised about entries that a handler holds.
+
+    A consumer does, and whatever else has `last_tick_s` (monotonic).
+    """
+    return all(now - getattr(item, "last_tick_s", now) < TICK_WITHIN_S for item in items)
 
 
 async def _stop_on(stopping: asyncio.Event, consumers: Sequence[Runnable], notifier: Notifier) -> None:
@@ -203,7 +225,7 @@ async def _wait_for_redis(settings: Settings, stopping: asyncio.Event) -> bool:
 
     True when Redis was not there at first.
     """
-    client = connect(settings.redis_url, timeout_s=5.0)
+    client = connect(settings.redis, timeout_s=5.0)
     said = False
     try:
         while not stopping.is_set():
@@ -215,7 +237,7 @@ async def _wait_for_redis(settings: Settings, stopping: asyncio.Event) -> bool:
                 if cause is None:
                     raise
                 if not said:
-                    logger.warning("waiting for redis", cause=cause.cause.value)
+                    logger.warning("waiting for redis", cause=cause.cause.value, mend=MENDS.get(cause.cause))
                 said = True
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stopping.wait(), 0.5)

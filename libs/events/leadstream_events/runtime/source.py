@@ -8,16 +8,32 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from redis.exceptions import ResponseError
 
 from leadstream_events import keys, scripts
+from leadstream_events.entry_ids import entry_order, just_before
 from leadstream_events.log import pairs
 from leadstream_events.redis_client import Client
-from leadstream_events.runtime.delivery import Delivery, make_delivery
+from leadstream_events.runtime.delivery import Delivery, Memory, make_delivery, read_delivery
 from leadstream_events.runtime.policy import Claim, ConsumerPolicy, decide_claim
 
 _CLAIM_PAGE = 100
+
+
+async def ensure_group(client: Client, partition: int, group: str, stream: str) -> bool:
+    """Creates a group that is missing, at its stored checkpoint or at 0, never at `$`; False when it is there."""
+    mark = await client.hget(keys.checkpoints(partition), f"{group} {stream}")
+    text = mark.decode() if mark else "0-0"
+    start = just_before(text[1:]) if text.startswith("<") else text
+    try:
+        await client.xgroup_create(stream, group, start, mkstream=True)
+    except ResponseError as error:
+        if not str(error).startswith("BUSYGROUP"):
+            raise
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +44,11 @@ class Claimed:
     poison: tuple[Delivery, ...] = ()
 
 
-def before(entry_id: str) -> str:
-    """The id just below this one: where a group starts that has to read it again."""
-    milliseconds, _, sequence = entry_id.partition("-")
-    if int(sequence) > 0:
-        return f"{milliseconds}-{int(sequence) - 1}"
-    return f"{int(milliseconds) - 1}-{2**64 - 1}" if int(milliseconds) else "0-0"
-
-
 class GroupSource:
     """One consumer of one group on the streams of one partition.
 
     `client` answers at once; `blocking` is for XREADGROUP BLOCK alone and must have a socket timeout above the block.
+    `memory` is shared with other groups of the process on the same streams.
     """
 
     def __init__(
@@ -52,26 +61,18 @@ class GroupSource:
         partition: int,
         streams: Sequence[str],
         policy: ConsumerPolicy,
+        memory: Memory | None = None,
     ) -> None:
         self.client, self.blocking = client, blocking
+        self._read = memory.read_delivery if memory else read_delivery
+        blocking.set_response_callback("XREADGROUP", _as_it_is)
         self.group, self.consumer, self.partition = group, consumer, partition
         self.streams = [keys.stream(partition, name) for name in streams]
         self._policy = policy
 
     async def ensure_groups(self) -> list[str]:
         """Creates the group where it is missing, at its stored checkpoint or at 0, never at `$`; returns where."""
-        created = []
-        for stream in self.streams:
-            mark = await self.client.hget(keys.checkpoints(self.partition), f"{self.group} {stream}")
-            text = mark.decode() if mark else "0-0"
-            start = before(text[1:]) if text.startswith("<") else text
-            try:
-                await self.client.xgroup_create(stream, self.group, start, mkstream=True)
-                created.append(stream)
-            except ResponseError as error:
-                if not str(error).startswith("BUSYGROUP"):
-                    raise
-        return created
+        return [each for each in self.streams if await ensure_group(self.client, self.partition, self.group, each)]
 
     async def read_new(self, count: int, block_s: float) -> list[Delivery]:
         """Waits up to `block_s` seconds, at 0 not at all, for entries new to the group (XREADGROUP >)."""
@@ -83,9 +84,10 @@ class GroupSource:
             block=max(1, int(block_s * 1000)) if block_s > 0 else None,
         )
         return [
-            make_delivery(self.partition, stream.decode(), entry_id, fields)
+            self._read(self.partition, name, entry_id, flat)
             for stream, entries in reply or ()
-            for entry_id, fields in entries
+            for name in (stream.decode(),)
+            for entry_id, flat in entries
         ]
 
     async def take_due(self, count: int) -> tuple[list[Delivery], float | None]:
@@ -104,16 +106,20 @@ class GroupSource:
         return deliveries, None if next_ms < 0 else next_ms / 1000
 
     async def claim_orphans(self, count: int, in_flight: Iterable[tuple[str, str]]) -> Claimed:
-        """Takes over entries idle past their lease, also this consumer's own that it never saw (a lost reply)."""
+        """Takes over entries idle past their lease, and this consumer's own that it never saw (a lost reply) at once.
+
+        `in_flight` is what it did see. Not to be called while a reading of this consumer is under way.
+        """
         orphans: list[Delivery] = []
         poison: list[Delivery] = []
         known = set(in_flight)
         for stream in self.streams:
             for name in await self._owners(stream):
-                for delivery, verdict in await self._candidates(stream, name, known):
+                own = name == self.consumer.encode()
+                for delivery, verdict in await self._candidates(stream, name, known, own=own):
                     if verdict is Claim.DEAD_LETTER or not delivery.fields:
                         poison.append(delivery)
-                    elif len(orphans) < count and await self._claim(delivery):
+                    elif len(orphans) < count and await self._claim(delivery, own=own):
                         orphans.append(delivery)
         return Claimed(tuple(orphans), tuple(poison))
 
@@ -121,9 +127,11 @@ class GroupSource:
         consumers = await self.client.xinfo_consumers(stream, self.group)
         return [item["name"] for item in consumers if item["pending"] and item["name"] != keys.PARKED.encode()]
 
-    async def _candidates(self, stream: str, owner: bytes, known: set[tuple[str, str]]) -> list[tuple[Delivery, Claim]]:
+    async def _candidates(
+        self, stream: str, owner: bytes, known: set[tuple[str, str]], *, own: bool
+    ) -> list[tuple[Delivery, Claim]]:
         """One bounded page of an owner's idle entries; its next page comes with the next tick."""
-        idle_ms = int(self._policy.lease_s * 1000)
+        idle_ms = int(self._policy.idle_s(own=own) * 1000)
         page = await self.client.xpending_range(
             stream, self.group, "-", "+", _CLAIM_PAGE, consumername=owner, idle=idle_ms
         )
@@ -135,16 +143,17 @@ class GroupSource:
         out: list[tuple[Delivery, Claim]] = []
         for item, body in zip(page, bodies, strict=True):
             deliveries = item["times_delivered"]
-            verdict = decide_claim(owner.decode(), item["time_since_delivered"] / 1000, deliveries, self._policy)
+            idle_s = item["time_since_delivered"] / 1000
+            verdict = decide_claim(owner.decode(), idle_s, deliveries, self._policy, own=own)
             fields = body[0][1] if body else {}
             made = make_delivery(self.partition, stream, item["message_id"], fields, deliveries + 1)
             if verdict is not Claim.LEAVE:
                 out.append((made, verdict))
         return out
 
-    async def _claim(self, delivery: Delivery) -> bool:
-        """XCLAIM with the lease as idle time: of several claimers only the first gets it."""
-        idle_ms = int(self._policy.lease_s * 1000)
+    async def _claim(self, delivery: Delivery, *, own: bool) -> bool:
+        """XCLAIM with the idle time of an orphan: of several claimers only the first gets it."""
+        idle_ms = int(self._policy.idle_s(own=own) * 1000)
         got = await self.client.xclaim(delivery.stream, self.group, self.consumer, idle_ms, [delivery.entry_id])
         return bool(got)
 
@@ -161,7 +170,12 @@ class GroupSource:
     async def _still_mine(self, stream: str, ids: list[str]) -> list[str]:
         """Entries that another worker has taken over must not be taken back by a late renewal."""
         pending = await self.client.xpending_range(
-            stream, self.group, min(ids, key=_order), max(ids, key=_order), 10_000, consumername=self.consumer
+            stream,
+            self.group,
+            min(ids, key=entry_order),
+            max(ids, key=entry_order),
+            10_000,
+            consumername=self.consumer,
         )
         owned = {item["message_id"].decode() for item in pending}
         return [entry_id for entry_id in ids if entry_id in owned]
@@ -207,9 +221,9 @@ class GroupSource:
             await scripts.run(self.client, scripts.RETIRE, [stream], [self.group, self.consumer])
 
 
-def _order(entry_id: str) -> tuple[int, int]:
-    milliseconds, _, sequence = entry_id.partition("-")
-    return int(milliseconds), int(sequence)
+def _as_it_is(reply: Any, **_: object) -> Any:
+    """The reply of XREADGROUP without redis-py's dictionaries: what is in `Memory` already needs none."""
+    return reply
 
 
 def monotonic_s() -> float:

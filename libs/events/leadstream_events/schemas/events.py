@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Discriminator, Tag
 
 from leadstream_events.schemas.lead import Lead
+from leadstream_events.schemas.sealed import Sealed
 from leadstream_events.schemas.subscriber import Subscriber, Suppression
 
 
@@ -28,10 +30,18 @@ class EventData(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class LeadReceived(EventData):
-    """A lead was accepted. `mode` says by which door: stream, batch or fallback."""
+def _how_stored(lead: object) -> str:
+    """Only the form that is meant is tried, so that errors name its fields and no other's."""
+    return "sealed" if isinstance(lead, Sealed) or (isinstance(lead, dict) and "sealed" in lead) else "plain"
 
-    lead: Lead
+
+class LeadReceived(EventData):
+    """A lead was accepted. `mode` says by which door: stream, batch or fallback.
+
+    A lead is stored `Sealed` unless encryption is off; `vault.py` opens it. Version 1 knew it in the clear only.
+    """
+
+    lead: Annotated[Annotated[Sealed, Tag("sealed")] | Annotated[Lead, Tag("plain")], Discriminator(_how_stored)]
     mode: str = "stream"
 
 
@@ -55,9 +65,11 @@ class EmailRequested(_OfEmail):
     """One mail to one recipient is to be sent. `lead_entry` is the entry id of its LeadReceived.
 
     A redriven mail is requested anew: `redrives` counts how often, `attempts_before` the attempts made until then.
+    `to` is empty where the recipient is a sealed lead itself: its address is read when the mail's turn comes (version 1
+    always had it).
     """
 
-    to: str
+    to: str = ""
     lead_entry: str
     redrives: int = 0
     attempts_before: int = 0
@@ -119,8 +131,19 @@ class EmailOutcomeUnknown(_OfEmail):
     detail: str = ""
 
 
-class EmailBounced(_OfEmail):
-    """A report came back after acceptance."""
+class _FromReport(_OfEmail):
+    """What came back about an accepted mail. `again`: an earlier report of the mail was of this type already.
+
+    `report_id` names the report, `source` says by which door it came in (smtp, lmtp, file, imap, or a provider).
+    """
+
+    report_id: str = ""
+    source: str = ""
+    again: bool = False
+
+
+class EmailBounced(_FromReport):
+    """A report came back after acceptance. `bounce_class`: hard, soft or block."""
 
     bounce_class: str
     code: int | None = None
@@ -128,7 +151,7 @@ class EmailBounced(_OfEmail):
     detail: str = ""
 
 
-class EmailComplained(_OfEmail):
+class EmailComplained(_FromReport):
     """The recipient reported the mail as abuse (RFC 5965)."""
 
     feedback_type: str
@@ -166,10 +189,15 @@ class RecipientReleased(EventData):
 
 
 class RecipientUnsubscribed(EventData):
-    """A recipient asked for no more mail."""
+    """A recipient asked for no more mail, or for none until a time; the suppression has an event of its own.
+
+    `via` is the way: `one-click` (RFC 8058), `page`, or the provider that told it.
+    """
 
     address: str
     subscriber_id: str | None = None
+    until: datetime | None = None
+    via: str = "page"
 
 
 class EntryDeadLettered(EventData):

@@ -76,9 +76,13 @@ CURRENT: dict[str, tuple[int, type[EventData]]] = {
         CommandFinished,
     )
 }
+CURRENT |= {"LeadReceived": (2, LeadReceived), "EmailRequested": (2, EmailRequested)}
 
 # (type, version it reads) to the function that returns data of the next version.
-UPCASTERS: dict[tuple[str, int], Upcaster] = {}
+UPCASTERS: dict[tuple[str, int], Upcaster] = {
+    ("LeadReceived", 1): lambda data: data,  # the lead in the clear, as it still is where encryption is off
+    ("EmailRequested", 1): lambda data: data,  # with the recipient's address, always
+}
 
 
 def read_data(

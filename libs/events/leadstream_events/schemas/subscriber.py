@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from leadstream_events.address_digest import address_or_digest
 from leadstream_events.schemas.lead import Address, Name, State
+
+
+class MailFormat(StrEnum):
+    """How a subscriber's mails are written: HTML and text, text alone, or ADF 1.0 XML for a program that reads them."""
+
+    HTML = "html"
+    TEXT = "text"
+    ADF = "adf"
 
 
 def _unique_sorted(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -27,6 +37,7 @@ class SubscriberDraft(BaseModel):
     active: bool = True
     states: States = ()
     leads_purchased: Annotated[int, Field(ge=0, le=1_000_000_000)] | None = None
+    format: MailFormat = MailFormat.HTML
 
 
 class SubscriberPatch(BaseModel):
@@ -39,6 +50,7 @@ class SubscriberPatch(BaseModel):
     active: bool | None = None
     states: States | None = None
     leads_purchased: Annotated[int, Field(ge=0, le=1_000_000_000)] | None = None
+    format: MailFormat | None = None
 
 
 class Subscriber(SubscriberDraft):
@@ -49,14 +61,18 @@ class Subscriber(SubscriberDraft):
 
 
 class Suppression(BaseModel):
-    """An address that gets no mail, for a reason, perhaps until a time."""
+    """An address that gets no mail, for a reason, perhaps until a time. A lead's own one is kept as its digest.
+
+    `replaced` is the reason that a recipient's own wish took the place of: he cannot undo that one.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    address: Address
+    address: Annotated[str, StringConstraints(max_length=254), AfterValidator(address_or_digest)]
     reason: Annotated[str, Field(min_length=1, max_length=200)] = "manual"
     created_at: datetime
     expires_at: datetime | None = None
+    replaced: str | None = None
 
     def holds(self, now: datetime) -> bool:
         """True while the suppression is in force at `now`."""
