@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from leadstream_events.schemas.events import SmtpFailure
-from leadstream_events.settings import OnUnknown, Settings
+from leadstream_events.setting_values import OnUnknown
+from leadstream_events.settings import Settings
 
 # One more try after a lost answer; a second lost answer is for a person (docs/decisions/0006-unknown-outcomes.md).
 MAX_UNKNOWNS = 1

@@ -7,7 +7,6 @@ in `.html` templates and never parsed as templates (case 024).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +19,13 @@ from leadstream_events.schemas.events import Kind
 from leadstream_events.schemas.lead import Lead
 from leadstream_mail.context import template_context
 from leadstream_mail.sample import SAMPLE_LEAD, SAMPLE_TIME
+from leadstream_mail.unsubscribe import SAMPLE_PATH
 
 PACKAGE_FOLDER = Path(__file__).parent / "defaults"
 SUFFIXES = ("subject.txt", "txt", "html")
 
 _SAMPLES = (Lead(full_name="A", email="a@example.com"), SAMPLE_LEAD)
-_LINK_BREAKS = re.compile(r"([.:@/])")
+_LINK_BREAKS = str.maketrans({char: f"<span>{char}</span>" for char in ".:@/"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Rendered:
 class Templates:
     """A checked set of templates. Build it with `load`."""
 
-    environment: minijinja.Environment
+    environments: Mapping[str, minijinja.Environment]
 
     @classmethod
     def load(cls, folder: Path | None) -> Templates:
@@ -50,32 +50,42 @@ class Templates:
             raise ConfigurationError(
                 f"LEADSTREAM_TEMPLATES_DIR: {folder} is not a folder; create it or unset the setting"
             )
-        templates = cls(_environment(folder))
+        templates = cls(_environments(folder))
         for kind in Kind:
             for lead in _SAMPLES:
-                context = template_context(kind, "sample", lead, SAMPLE_TIME, "http://127.0.0.1:8000")
+                url = "http://127.0.0.1:8000"
+                context = template_context(kind, "sample", lead, SAMPLE_TIME, url, url + SAMPLE_PATH)
                 for suffix in SUFFIXES:
-                    _check(templates.environment, f"{kind.value}.{suffix}", context, folder)
+                    name = f"{kind.value}.{suffix}"
+                    _check(templates.environments[name], name, context, folder)
         return templates
 
     def render(self, kind: Kind, context: Mapping[str, Any]) -> Rendered:
         """Returns the three texts; `Permanent` with the cause `template` if a template fails on this lead."""
         try:
-            subject, text, html = (
-                self.environment.render_template(f"{kind.value}.{suffix}", **context) for suffix in SUFFIXES
-            )
+            names = (f"{kind.value}.{suffix}" for suffix in SUFFIXES)
+            subject, text, html = (self.environments[name].render_template(name, **context) for name in names)
         except minijinja.TemplateError as error:  # its text may hold values of the lead
             raise Permanent("template", f"{error.name} line {error.line}: {error.kind}") from None
         return Rendered(" ".join(subject.split()), text, html)
 
 
-def _environment(folder: Path | None) -> minijinja.Environment:
+def _environments(folder: Path | None) -> dict[str, minijinja.Environment]:
+    """Where each template is rendered. The user's may write a value that is absent, as nothing; the package's write
+    none, and asking about every value would take a third of their time."""
+    own = _environment(None)
+    users = _environment(folder, finalizer=_blank_if_none) if folder else own
+    names = [f"{kind.value}.{suffix}" for kind in Kind for suffix in SUFFIXES]
+    return {name: users if folder and (folder / name).is_file() else own for name in names}
+
+
+def _environment(folder: Path | None, **options: Any) -> minijinja.Environment:
     environment = minijinja.Environment(
         loader=lambda name: _source(folder, name),
         undefined_behavior="strict",
         debug=False,
         trim_blocks=False,
-        finalizer=_blank_if_none,
+        **options,
     )
     environment.add_filter("inert", inert)
     environment.add_filter("yes_no", _yes_no)
@@ -113,13 +123,8 @@ def inert(value: object) -> str:
     """
     if value is None:
         return ""
-    pieces = _LINK_BREAKS.split(str(value))  # text and breaking characters in turn
-    return minijinja.safe(
-        "".join(
-            f"<span>{minijinja.escape(piece)}</span>" if place % 2 else str(minijinja.escape(piece))
-            for place, piece in enumerate(pieces)
-        )
-    )
+    # None of the breaking characters occurs in what escaping makes of another one.
+    return minijinja.safe(str(minijinja.escape(str(value))).translate(_LINK_BREAKS))
 
 
 def _yes_no(value: object) -> object:

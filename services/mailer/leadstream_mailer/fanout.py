@@ -6,6 +6,7 @@ pending; delivered again, it reserves the same mails again, which changes nothin
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -14,38 +15,49 @@ from datetime import UTC, datetime
 from leadstream_events import keys
 from leadstream_events.directory import Directory, Snapshot
 from leadstream_events.effects import Effect, Settlement, once, together
+from leadstream_events.errors import Permanent
 from leadstream_events.ledger import FANOUT_FIELD
+from leadstream_events.log import Entry
 from leadstream_events.recipients import Candidate, candidates
 from leadstream_events.redis_client import Client
+from leadstream_events.reports import refused
 from leadstream_events.reservations import Reservation, Settled, member, reserve, settle
 from leadstream_events.runtime.batch import Handle
 from leadstream_events.runtime.consumer import Consumer
 from leadstream_events.runtime.delivery import Delivery
 from leadstream_events.runtime.service import batch_consumer, boot_name, policy_of, run_service
 from leadstream_events.schemas.events import EmailFailed, EmailSent, EmailSkipped, LeadReceived, MailSettled
+from leadstream_events.schemas.lead import Lead
+from leadstream_events.schemas.sealed import Locked, Sealed
 from leadstream_events.settings import Settings
-from leadstream_mailer.fanout_rules import request
+from leadstream_events.vault import Sealer, Vault, sealer_of
+from leadstream_mailer.fanout_rules import refusal, request
 
 _BATCH = 50
+# After a small batch the next leads gather for a moment: one that comes alone never waits for it.
+_LINGER_S = 0.01
 # Counting is not urgent, and a large batch costs much the same as a small one.
-_QUOTA_BATCH, _QUOTA_LINGER_S = 500, 0.05
+_QUOTA_BATCH, _QUOTA_LINGER_S = 500, 0.2
 
 # After an outage the API merges what it spooled and sent meanwhile; a lead stored twice must not be requested before.
 _RESUME_GRACE_S = 2.0
-
-_Due = tuple[Delivery, list[Candidate]]
 
 
 class Fanout:
     """Handles batches of leads. A mail that was requested before is left alone: no second reservation either."""
 
-    def __init__(self, client: Client, directory: Directory, *, welcome: bool) -> None:
+    def __init__(self, client: Client, directory: Directory, sealer: Sealer, *, welcome: bool) -> None:
         self._client, self._directory, self._welcome = client, directory, welcome
+        self._vault = Vault(client, sealer)
 
     async def handle(self, batch: Sequence[Delivery]) -> list[Settlement]:
         """Returns one settlement per delivery, holding all of its mails."""
-        snapshot = await self._directory.refresh()
-        due = await self._unrequested([(delivery, self._due(delivery, snapshot)) for delivery in batch])
+        asked = self._directory.refresh(), self._leads(batch), self._ledgers(batch)
+        snapshot, leads, ledgers = await asyncio.gather(*asked)
+        due = [
+            (delivery, self._due(delivery, lead, ledger, snapshot))
+            for delivery, lead, ledger in zip(batch, leads, ledgers, strict=True)
+        ]
         refused = await self._refused([mail for _, mails in due for mail in mails])
         now = datetime.now(UTC)
         return [
@@ -53,32 +65,37 @@ class Fanout:
             for delivery, mails in due
         ]
 
-    def _due(self, delivery: Delivery, snapshot: Snapshot) -> list[Candidate]:
-        event = delivery.event
-        if event is None or not isinstance(event.data, LeadReceived):
-            return []
-        return candidates(event.subject, event.data.lead, snapshot.subscribers.values(), welcome=self._welcome)
+    async def _leads(self, batch: Sequence[Delivery]) -> list[Lead | None]:
+        """The leads, opened in one round trip; None for an erased one. `Permanent` when one cannot be opened."""
+        entries = [Entry(each.stream, each.entry_id, each.fields, each.event) for each in batch]
+        leads: list[Lead | None] = []
+        for entry in await self._vault.open(entries):
+            if entry.problem:
+                raise entry.problem
+            data = entry.event.data if entry.event else None
+            lead = data.lead if isinstance(data, LeadReceived) else None
+            if isinstance(lead, Locked):
+                raise Permanent("key_missing", f"its key needs the key-encryption key {lead.kek}")
+            leads.append(None if isinstance(lead, Sealed) else lead)
+        return leads
 
-    async def _unrequested(self, due: Sequence[_Due]) -> list[_Due]:
-        """Leaves out mails that were requested before, and whole leads that fan-out has been through.
+    async def _ledgers(self, batch: Sequence[Delivery]) -> list[set[str]]:
+        """The fields of each lead's ledger: who was requested before. A lead new to fan-out has next to none."""
+        async with self._client.pipeline(transaction=False) as pipe:
+            for delivery in batch:
+                pipe.hkeys(keys.ledger(delivery.partition, delivery.event.subject if delivery.event else ""))
+            return [{name.decode() for name in names} for names in await pipe.execute()]
+
+    def _due(self, delivery: Delivery, lead: Lead | None, ledger: set[str], snapshot: Snapshot) -> list[Candidate]:
+        """Who gets a mail, less those that were requested before and whole leads that fan-out has been through.
 
         A lead read again after a `seek` reaches nobody who subscribed since. A mail with a row (one sent while Redis
         was away) must not be reserved again: its reservation is settled, perhaps, and would never be again.
         """
-        async with self._client.pipeline(transaction=False) as pipe:
-            asked = [(delivery, mails) for delivery, mails in due if mails and delivery.event]
-            for delivery, mails in asked:
-                subject = delivery.event.subject if delivery.event else ""
-                fields = [FANOUT_FIELD, *(mail.email_id for mail in mails)]
-                pipe.hmget(keys.ledger(delivery.partition, subject), fields)
-            rows = await pipe.execute() if asked else []
-        known = {
-            mail.email_id
-            for (_, mails), (been_through, *found) in zip(asked, rows, strict=True)
-            for mail, row in zip(mails, found, strict=True)
-            if been_through is not None or row is not None
-        }
-        return [(delivery, [mail for mail in mails if mail.email_id not in known]) for delivery, mails in due]
+        if delivery.event is None or lead is None or FANOUT_FIELD in ledger:
+            return []
+        found = candidates(delivery.event.subject, lead, snapshot.subscribers.values(), welcome=self._welcome)
+        return [mail for mail in found if mail.email_id not in ledger]
 
     async def _refused(self, mails: Sequence[Candidate]) -> set[str]:
         """Mails of subscribers with nothing left. Unlimited ones reserve too: it is what counts their leads."""
@@ -104,14 +121,17 @@ def _requests(delivery: Delivery, mails: Sequence[Candidate], refused: set[str],
 
 
 class Quota:
-    """Handles batches of outcomes."""
+    """Handles batches of outcomes: purchased leads, and addresses that servers refuse."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, client: Client, settings: Settings) -> None:
+        self._client, self._settings = client, settings
 
     async def handle(self, batch: Sequence[Delivery]) -> list[Settlement]:
         """Settles first and acknowledges after: a crash between makes it settle again, which changes nothing."""
         await settle(self._client, [ended for delivery in batch if (ended := _ended(delivery))])
+        for delivery in batch:
+            if delivery.event and (report := refusal(delivery.event)):
+                await refused(self._client, self._settings, report, delivery.event.id)
         return [together(batch[0].stream, [delivery.entry_id for delivery in batch])]
 
 
@@ -128,9 +148,9 @@ def _ended(delivery: Delivery) -> Settled | None:
 
 async def build(stack: AsyncExitStack, settings: Settings) -> list[Consumer]:
     """Wires both groups of every partition."""
-    name = boot_name("fanout")
+    name, sealer = boot_name("fanout"), sealer_of(settings)
     policies = {
-        keys.FANOUT: replace(policy_of(settings, batch=_BATCH), resume_grace_s=_RESUME_GRACE_S),
+        keys.FANOUT: replace(policy_of(settings, batch=_BATCH, linger_s=_LINGER_S), resume_grace_s=_RESUME_GRACE_S),
         keys.QUOTA: policy_of(settings, batch=_QUOTA_BATCH, linger_s=_QUOTA_LINGER_S),
     }
     consumers = []
@@ -139,10 +159,10 @@ async def build(stack: AsyncExitStack, settings: Settings) -> list[Consumer]:
 
         def fanout_of(client: Client, directories: list[Directory] = directories) -> Handle:
             directories.append(Directory(client))
-            return Fanout(client, directories[0], welcome=settings.welcome).handle
+            return Fanout(client, directories[0], sealer, welcome=settings.welcome).handle
 
         def quota_of(client: Client) -> Handle:
-            return Quota(client).handle
+            return Quota(client, settings).handle
 
         async def look_again(directories: list[Directory] = directories) -> None:
             for directory in directories:  # a group that had to be created again: Redis may have lost data

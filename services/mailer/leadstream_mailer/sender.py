@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,43 +24,22 @@ from leadstream_events.runtime.consumer import Consumer
 from leadstream_events.runtime.delivery import Delivery, give_up
 from leadstream_events.runtime.source import monotonic_s
 from leadstream_events.schemas.events import EmailRequested
-from leadstream_mail.attempt_rules import RETRIES_EXHAUSTED, AttemptRules
-from leadstream_mailer import metrics, verdict
+from leadstream_events.writer import SCRIPT_DEADLINE_S, PipelinedWriter
+from leadstream_mail.attempt_rules import AttemptRules
+from leadstream_mailer import metrics
 from leadstream_mailer.attempting import Again, Attempter, Forget, address_of
 from leadstream_mailer.copies import mark_copy
+from leadstream_mailer.ending import Ready, not_sent, why_end
 from leadstream_mailer.limiter import FREE, Limiter, Token
+from leadstream_mailer.telling import tell
 from leadstream_mailer.unsettled import Unsettled
 from leadstream_mailer.verdict import Attempt
 
 logger = get_logger("leadstream.mailer")
 
-_STEP_ASIDE_S = 0.5
 _CRUMBS = 4
 _DIRECTORY_AGE_S = 0.02
 _REDIS_PAUSE_S = 0.5
-# Delivered too often without ever finishing: the mail fails like any other, so that its purchased lead is given back.
-POISON = "poison"
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """A mail that may be begun: with a token, or to be ended for a reason."""
-
-    attempt: Attempt
-    token: Token
-    end: str | None = None
-
-
-def why_skip(attempt: Attempt, snapshot: Snapshot, now: datetime) -> str | None:
-    """Why this mail is not to be sent any more, by what is known now; None when it is."""
-    request = attempt.request
-    if request.subscriber_id is not None:
-        subscriber = snapshot.subscribers.get(request.subscriber_id)
-        if subscriber is None:
-            return "removed"
-        if not subscriber.active:
-            return "inactive"
-    return "suppressed" if snapshot.suppressed(address_of(attempt, snapshot), now) else None
 
 
 class Sender:
@@ -72,6 +50,7 @@ class Sender:
     def __init__(
         self,
         client: Client,
+        writer: PipelinedWriter,
         *,
         owner: str,
         lease_s: float,
@@ -84,7 +63,8 @@ class Sender:
         partition: int,
         max_deliveries: int,
     ) -> None:
-        self._client, self._owner, self._lease_s, self._rules = client, owner, lease_s, rules
+        self._client, self._writer = client, writer
+        self._owner, self._lease_s, self._rules = owner, lease_s, rules
         self._directory, self._limiter, self._attempter = directory, limiter, attempter
         self._concurrency, self._unsettled, self._partition = concurrency, unsettled, partition
         self._max_deliveries = max_deliveries
@@ -92,6 +72,8 @@ class Sender:
         self._active: dict[asyncio.Task[object], Delivery] = {}
         self._changed = asyncio.Event()
         self._draining = False
+        # Monotonic: until then a limit of all mails holds the next one back.
+        self.held_until_s = 0.0
         self._trouble: RedisCause | None = None
         self._dispatcher: asyncio.Task[None] | None = None
 
@@ -165,7 +147,11 @@ class Sender:
     async def _dispatch_some(self, count: int) -> float | None:
         """Begins up to `count` mails; returns seconds to pause when one of them may not go now."""
         batch = [self._queue.popleft() for _ in range(count)]
+        ready: list[Ready] = []
         try:
+            batch, self._snapshot = await asyncio.gather(
+                self._attempter.with_addresses(batch), self._look_around(batch)
+            )
             ready, waiting, pause_s = await self._ask_limits(batch)
             await self._ask_ledger(ready)
         except Exception as error:
@@ -173,6 +159,7 @@ class Sender:
             if refusal is None:
                 raise
             self._note_trouble(refusal.cause)
+            self._limiter.abandon([item.token for item in ready])
             # Whatever the ledger has begun is begun again as the same attempt.
             busy = {delivery.entry_id for delivery in self._active.values()}
             self._queue.extendleft(item for item in reversed(batch) if item.delivery.entry_id not in busy)
@@ -180,6 +167,7 @@ class Sender:
         self._note_trouble(None)
         self._queue.extendleft(reversed(waiting))
         metrics.WAITING.set(len(self._queue))
+        self.held_until_s = monotonic_s() + (pause_s or 0.0)
         return pause_s
 
     def _note_trouble(self, cause: RedisCause | None) -> None:
@@ -191,11 +179,16 @@ class Sender:
                 logger.warning("redis cannot take work; mails wait", cause=cause.value)
         self._trouble = cause
 
+    async def _look_around(self, batch: Sequence[Attempt]) -> Snapshot:
+        """The subscribers as they are now, or were a moment ago."""
+        # A mail that begins again may do so because its address was released a moment ago.
+        again = any(attempt.request.redrives for attempt in batch)
+        return await self._directory.refresh(0.0 if again else _DIRECTORY_AGE_S)
+
     async def _ask_limits(self, batch: Sequence[Attempt]) -> tuple[list[Ready], list[Attempt], float | None]:
         """Sorts mails into those that may be begun and those that wait; a domain's limit parks its mails."""
-        self._snapshot = snapshot = await self._directory.refresh(_DIRECTORY_AGE_S)
-        now, asked_s = datetime.now(UTC), monotonic_s()
-        reasons = {attempt.request.email_id: self._why_end(attempt, snapshot, now) for attempt in batch}
+        snapshot, now, asked_s = self._snapshot, datetime.now(UTC), monotonic_s()
+        reasons = {attempt.request.email_id: why_end(attempt, snapshot, now, self._max_deliveries) for attempt in batch}
         due = [attempt for attempt in batch if not reasons[attempt.request.email_id]]
         ready = [Ready(attempt, FREE, reason) for attempt in batch if (reason := reasons[attempt.request.email_id])]
         waiting, pauses = [], []
@@ -203,17 +196,14 @@ class Sender:
         for attempt, answer in zip(due, answers, strict=True):
             if isinstance(answer, Token):
                 ready.append(Ready(attempt, answer))
-            elif answer.of_domain and answer.seconds > _STEP_ASIDE_S:
+            elif answer.of_domain:
+                metrics.HELD_BACK.inc()
                 release = self.consumer.release(attempt.delivery, answer.seconds)
                 self._spawn(attempt.delivery, self._settle(release))
             else:
                 waiting.append(attempt)
                 pauses.append(answer.seconds)
         return ready, waiting, min(pauses, default=None)
-
-    def _why_end(self, attempt: Attempt, snapshot: Snapshot, now: datetime) -> str | None:
-        poison = attempt.delivery.deliveries > self._max_deliveries
-        return POISON if poison else why_skip(attempt, snapshot, now)
 
     async def _ask_ledger(self, ready: Sequence[Ready]) -> None:
         """Writes attempts down and starts them; whatever may not be sent is settled at once."""
@@ -225,7 +215,9 @@ class Sender:
             number = numbers.setdefault(item.attempt.ledger, len(numbers) + 1)
             asked = item.attempt
             args += (number, asked.request.email_id, asked.delivery.entry_id, asked.unsent)
-        replies = await scripts.run(self._client, scripts.BEGIN, list(numbers), args)
+        replies = await self._writer.call(
+            scripts.BEGIN, list(numbers), args, deadline_s=SCRIPT_DEADLINE_S, gather=False
+        )
         unused = []
         for item, (answer, number, unknowns, _) in zip(ready, replies, strict=True):
             asked = item.attempt
@@ -234,26 +226,17 @@ class Sender:
                 self._spawn(attempt.delivery, self._send(attempt, item.token))
             else:
                 unused.append(item.token)
-                self._spawn(attempt.delivery, self._settle(self._not_sent(answer, attempt, item.end)))
+                settlement = not_sent(answer, attempt, item.end, self._rules, datetime.now(UTC))
+                given_back = settlement or self.consumer.release(attempt.delivery, self._lease_s)
+                self._spawn(attempt.delivery, self._settle(given_back))
         await self._give_back(unused)
 
-    def _not_sent(self, answer: bytes, attempt: Attempt, end: str | None) -> Settlement:
-        now = datetime.now(UTC)
-        if answer == b"go" and end == POISON:
-            return verdict.failed(attempt, POISON, None, now, attempt.fence)
-        if answer == b"go":
-            return verdict.skipped(attempt, end or "", now)
-        if answer == b"unknown":
-            metrics.UNKNOWN.inc()
-            return verdict.cut_off(attempt, self._rules, now)
-        if answer == b"exhausted":
-            return verdict.failed(attempt, RETRIES_EXHAUSTED, None, now)
-        if answer == b"busy":
-            return self.consumer.release(attempt.delivery, self._lease_s)
-        return Settlement(attempt.delivery.stream, attempt.delivery.entry_id)
-
     async def _send(self, attempt: Attempt, token: Token) -> None:
-        result = await self._attempter.attempt(attempt, token.expires_s, self._snapshot)
+        try:
+            result = await self._attempter.attempt(attempt, token.expires_s, self._snapshot)
+        finally:
+            if token.places:
+                await self._return(self._limiter.leave(token))
         if isinstance(result, Settlement):
             if not await self._settle(result):
                 await mark_copy(self._client, result)
@@ -268,9 +251,12 @@ class Sender:
             await self._give_back([token])
 
     async def _give_back(self, tokens: Sequence[Token]) -> None:
+        await self._return(self._limiter.give_back(tokens))
+
+    async def _return(self, work: Coroutine[Any, Any, None]) -> None:
         """A token that Redis does not take back now is lost, which errs on the safe side."""
         try:
-            await self._limiter.give_back(tokens)
+            await work
         except Exception as error:
             if classify(error) is None:
                 raise
@@ -280,6 +266,8 @@ class Sender:
         self._unsettled.begin(self._partition, settlement)
         done = await self.consumer.settle(settlement)
         self._unsettled.done(settlement)
+        if done:
+            tell(settlement)
         return done
 
     def _spawn(self, delivery: Delivery, work: Coroutine[Any, Any, object]) -> None:

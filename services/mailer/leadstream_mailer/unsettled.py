@@ -26,11 +26,13 @@ from structlog.stdlib import get_logger
 
 from leadstream_events.effects import Effect, Fence, Settlement, Verb
 from leadstream_events.tasks import end
+from leadstream_mailer import metrics
 
 logger = get_logger("leadstream.mailer")
 
 KEEP_AFTER_S = 0.25
 _SCHEMA = "CREATE TABLE IF NOT EXISTS settlements (place TEXT PRIMARY KEY, partition INTEGER, body BLOB)"
+_DELETE = "DELETE FROM settlements WHERE place = ?"
 _PREFIX, _SUFFIX = "unsettled-", ".db"
 
 
@@ -57,6 +59,8 @@ class Unsettled:
         self._path = data_dir / f"{_PREFIX}{owner}{_SUFFIX}"
         self._under_way: dict[str, tuple[float, int, Settlement]] = {}
         self._kept: set[str] = set()
+        # Carried out, and still on disk: forgotten together, a write to the disk for each would hold up the loop.
+        self._finished: set[str] = set()
         self._database: sqlite3.Connection | None = None
         self._lock: IO[bytes] | None = None
         self._sweeper: asyncio.Task[None] | None = None
@@ -68,6 +72,7 @@ class Unsettled:
     async def __aexit__(self, *_: object) -> None:
         await end(self._sweeper)
         self._keep([place for place, (_, _, item) in self._under_way.items() if item.fence])
+        self._forget()
         if self._database is not None:
             self._database.close()
         if self._lock is not None:
@@ -80,12 +85,13 @@ class Unsettled:
         self._under_way[_place(settlement)] = (time.monotonic(), partition, settlement)
 
     def done(self, settlement: Settlement) -> None:
-        """It was carried out, or is void."""
+        """It was carried out, or is void. One that a death leaves on disk all the same is void at the next start."""
         place = _place(settlement)
         self._under_way.pop(place, None)
         if place in self._kept:
             self._kept.discard(place)
-            self._execute([("DELETE FROM settlements WHERE place = ?", (place,))])
+            self._finished.add(place)
+            metrics.KEPT_OUTCOMES.set(len(self._kept))
 
     def stuck(self, settlements: Sequence[Settlement]) -> None:
         """Redis refused them: keep them, and everything else that is under way, at once."""
@@ -96,6 +102,12 @@ class Unsettled:
             await asyncio.sleep(KEEP_AFTER_S)
             before = time.monotonic() - KEEP_AFTER_S
             self._keep([place for place, (since, _, _) in self._under_way.items() if since < before])
+            self._forget()
+
+    def _forget(self) -> None:
+        """Takes from the disk what was finished since; what the disk refuses is tried again."""
+        if self._finished and self._execute([(_DELETE, (place,)) for place in self._finished]):
+            self._finished.clear()
 
     def _keep(self, places: Sequence[str]) -> None:
         rows = []
@@ -105,6 +117,8 @@ class Unsettled:
                 rows.append((place, partition, _pack(settlement)))
         if rows and self._execute([("REPLACE INTO settlements VALUES (?, ?, ?)", row) for row in rows]):
             self._kept.update(str(row[0]) for row in rows)
+            self._finished.difference_update(self._kept)  # kept again as a later attempt
+            metrics.KEPT_OUTCOMES.set(len(self._kept))
 
     def _execute(self, statements: Sequence[tuple[str, tuple[object, ...]]]) -> bool:
         """On this loop's thread: it happens during outages only. A disk that refuses is logged; sending goes on."""
@@ -139,7 +153,7 @@ async def settle_left_behind(data_dir: Path, settle: Callable[[int, Settlement],
                 await settle(partition, _unpack(body))
                 count += 1
                 with database:
-                    database.execute("DELETE FROM settlements WHERE place = ?", (place,))
+                    database.execute(_DELETE, (place,))
             _remove(path)
     return count
 

@@ -7,7 +7,7 @@ dead letter, all in one commit. The fence makes sure that only the attempt's own
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,7 +27,7 @@ from leadstream_events.schemas.events import (
     EventData,
     SmtpFailure,
 )
-from leadstream_events.settings import OnUnknown
+from leadstream_events.setting_values import OnUnknown
 from leadstream_mail.attempt_rules import OUTCOME_UNKNOWN, RETRIES_EXHAUSTED, AttemptRules, refusal_cause
 from leadstream_mail.smtp.outcome import Accepted, Deferred, Refused, Unknown
 
@@ -62,6 +62,11 @@ class Attempt:
         """Holds while the row is still that of an attempt that a dead owner left behind."""
         prefix = f"{State.SENDING} {self.number} {self.unknowns} "
         return Fence(self.ledger, self.request.email_id, prefix)
+
+    def under(self, traceparent: str) -> Attempt:
+        """The attempt, whose outcome will carry this trace."""
+        event = self.event
+        return self if event.trace == traceparent else replace(self, event=replace(event, trace=traceparent))
 
     def base(self) -> dict[str, Any]:
         """The fields that every outcome event of the mail shares."""

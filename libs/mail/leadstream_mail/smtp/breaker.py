@@ -36,7 +36,7 @@ class Breaker:
         if isinstance(outcome, LeaseLost):
             return self
         if not isinstance(outcome, Unreachable):
-            return Breaker()
+            return CLOSED
         if now < self.pause_until:
             return Breaker(self.failures, self.pause_until, outcome.failure)
         doubled = FIRST_PAUSE_S * 2.0 ** min(self.failures, 10)
@@ -46,3 +46,6 @@ class Breaker:
     def pause_s(self, now: float) -> float:
         """Seconds from `now` until the next try; 0 if there is no pause."""
         return max(0.0, self.pause_until - now)
+
+
+CLOSED = Breaker()

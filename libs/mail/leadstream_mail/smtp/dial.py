@@ -6,15 +6,19 @@ holds (case 053).
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ipaddress
 import socket
 import ssl
+from typing import cast
 
 import aiosmtplib
 
 from leadstream_mail.smtp.endpoint import Endpoint, Tls
 from leadstream_mail.smtp.outcome import Cause, Phase, Unreachable, from_reply, unreachable
-from leadstream_mail.smtp.session import Session, SessionFailed, lost_cause
+from leadstream_mail.smtp.session import Session
+from leadstream_mail.smtp.transaction import SessionFailed
 
 _QUIT_TIMEOUT_S = 2.0
 
@@ -44,14 +48,30 @@ async def open_session(
         if endpoint.user is not None:
             await _log_in(client, endpoint, endpoint.user, secret or "")
     except SessionFailed:
-        session = Session(client, data_timeout_s)
-        if session.alive:
-            await session.quit(min(_QUIT_TIMEOUT_S, timeout_s))
+        if client.is_connected:
+            with contextlib.suppress(aiosmtplib.SMTPException, OSError):
+                await client.quit(timeout=min(_QUIT_TIMEOUT_S, timeout_s))
+        client.close()
         raise
     except BaseException:
         client.close()
         raise
-    return Session(client, data_timeout_s)
+    return Session(_taken_over(client), client.esmtp_extensions, timeout_s, data_timeout_s)
+
+
+def _taken_over(client: aiosmtplib.SMTP) -> asyncio.Transport:
+    """The open connection: aiosmtplib has said all that it says one command at a time."""
+    transport = client.transport
+    if transport is None or transport.is_closing():
+        raise SessionFailed(unreachable(Phase.EHLO, Cause.LOST))
+    return cast(asyncio.Transport, transport)
+
+
+def lost_cause(error: Exception) -> Cause:
+    """The label for an error of aiosmtplib or the socket that carries no reply."""
+    if isinstance(error, TimeoutError):
+        return Cause.TIMEOUT
+    return Cause.GARBLED if isinstance(error, aiosmtplib.SMTPResponseException) else Cause.LOST
 
 
 async def _connect(client: aiosmtplib.SMTP) -> None:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from leadstream_events.errors import ConfigurationError
+from leadstream_events.secret_files import read_secret
 from leadstream_events.settings import Settings
 from leadstream_mail.smtp.pool import SmtpPool
 
 
 def smtp_password(settings: Settings) -> str | None:
     """The password from the setting or from its file; None leaves what the URL says. `ConfigurationError` for a file
-    that cannot be read."""
+    that cannot be read or is empty."""
     if settings.smtp_password:
         return settings.smtp_password.get_secret_value()
     if settings.smtp_password_file is None:
         return None
-    try:
-        return settings.smtp_password_file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigurationError(f"LEADSTREAM_SMTP_PASSWORD_FILE cannot be read: {reason}") from None
+    return read_secret(settings.smtp_password_file, "LEADSTREAM_SMTP_PASSWORD_FILE")
 
 
 def make_pool(settings: Settings) -> SmtpPool:

@@ -7,7 +7,8 @@ written, only the server's answer ends the doubt, and without one the outcome is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from leadstream_events.schemas.events import SmtpFailure
@@ -112,6 +113,7 @@ _PAUSES = {
     Cause.AUTH_REQUIRED: 30.0,
     Cause.SERVER_BUSY: 5.0,
 }
+_SHORTEST_LOCAL = 3
 _SESSION_PHASES = frozenset((Phase.CONNECT, Phase.BANNER, Phase.EHLO, Phase.TLS, Phase.AUTH))
 _CAUSE_BY_DETAIL = {
     **dict.fromkeys(("1.1", "1.2", "1.3", "1.6", "1.10"), Cause.USER_UNKNOWN),
@@ -152,6 +154,28 @@ def from_reply(phase: Phase, command: str, code: int, text: str, *, fresh: bool)
     if session_cause is not None:
         return Unreachable(said, _PAUSES.get(session_cause, 1.0))
     return Refused(said) if permanent else Deferred(said)
+
+
+def about_nobody(outcome: Outcome, recipient: str) -> Outcome:
+    """The outcome without what servers repeat of the recipient: `clean_line` takes addresses, this the local part."""
+    local = recipient.rpartition("@")[0]
+    if len(local) < _SHORTEST_LOCAL:  # as a word it means nothing
+        return outcome
+    match outcome:
+        case Accepted(reply=reply):
+            return replace(outcome, reply=_without(local, reply))
+        case Deferred(failure=said) | Refused(failure=said) | Unknown(failure=said) if said.line:
+            line = _without(local, said.line)
+            return replace(outcome, failure=said.model_copy(update={"line": line}))
+        case _:
+            return outcome
+
+
+def _without(local: str, text: str) -> str:
+    # Most replies say nothing of him, and a pattern for each lead's address costs more than what is sent to him.
+    if local.isascii() and text.isascii() and local.lower() not in text.lower():
+        return text
+    return re.sub(rf"(?<![^\W_]){re.escape(local)}(?![^\W_])", "<address>", text, flags=re.IGNORECASE)
 
 
 def _session_cause(phase: Phase, code: int, enhanced: str | None, fresh: bool) -> Cause | None:

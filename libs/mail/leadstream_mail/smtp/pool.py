@@ -10,21 +10,19 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from leadstream_events.errors import Transient
+from leadstream_events.errors import Permanent
 from leadstream_mail.build import RawMail
-from leadstream_mail.smtp.dial import open_session
-from leadstream_mail.smtp.endpoint import Tls, parse_smtp_url
-from leadstream_mail.smtp.outcome import Cause, Outcome, Phase, Unreachable, unreachable
-from leadstream_mail.smtp.session import BeforeData, Session, SessionFailed, StaleConnection
+from leadstream_mail.smtp.dialer import Dialer, Token, means_too_many
+from leadstream_mail.smtp.endpoint import parse_smtp_url
+from leadstream_mail.smtp.outcome import Outcome, Unreachable, about_nobody
+from leadstream_mail.smtp.session import BeforeData, Session
+from leadstream_mail.smtp.transaction import SessionFailed, Signal, Transaction
 
 IDLE_S = 15.0
 GROW_AGAIN_S = 60.0
 _QUIT_TIMEOUT_S = 2.0
-
-Token = Callable[[], Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +33,16 @@ class PoolState:
     idle: int
     waiting: int
     limit: int
+
+
+class _Waiter:
+    """A mail that needs a connection. `turn`: None to look for one, or what was begun for it."""
+
+    __slots__ = ("mail", "mail_from", "only_new", "turn")
+
+    def __init__(self, mail_from: str, mail: RawMail, only_new: bool) -> None:
+        self.mail_from, self.mail, self.only_new = mail_from, mail, only_new
+        self.turn: asyncio.Future[tuple[Session, Transaction] | None]
 
 
 class SmtpPool:
@@ -58,16 +66,19 @@ class SmtpPool:
         xoauth2_token: Token | None = None,
         idle_s: float = IDLE_S,
     ) -> None:
-        self._endpoint = parse_smtp_url(url, password)
-        if tls_context is None and self._endpoint.tls is not Tls.NONE:
-            tls_context = ssl.create_default_context()
-        self._tls_context = tls_context
+        self._dialer = Dialer(
+            parse_smtp_url(url, password),
+            tls_context,
+            xoauth2_token,
+            timeout_s=timeout_s,
+            data_timeout_s=data_timeout_s,
+        )
         self._connections = self._limit = connections
-        self._timeout_s, self._data_timeout_s, self._idle_s = timeout_s, data_timeout_s, idle_s
-        self._token = xoauth2_token
-        self._open = 0
+        self._timeout_s, self._idle_s = timeout_s, idle_s
+        self._dialing = 0
+        self._sessions: set[Session] = set()
         self._idle: list[Session] = []  # the longest idle first; taken from the end
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._waiters: deque[_Waiter] = deque()
         self._grow_at_s = 0.0
         self._reaper: asyncio.TimerHandle | None = None
         self._farewells: set[asyncio.Task[None]] = set()
@@ -88,20 +99,16 @@ class SmtpPool:
         only_new = False
         while True:
             try:
-                session = await self._acquire(only_new)
+                session, transaction = await self._begin(_Waiter(mail_from, mail, only_new))
             except SessionFailed as failed:
                 return failed.outcome
             try:
-                outcome = await session.transmit(mail_from, mail, before_data)
-            except StaleConnection:
-                self._discard(session)
-                only_new = True  # the next is new, so this happens once
-            except BaseException:
-                self._discard(session)
-                raise
-            else:
+                result = await session.transmit(transaction, before_data, self._follow)
+            finally:
                 self._release(session)
-                return outcome
+            if not isinstance(result, Signal):
+                return about_nobody(result, mail.envelope_to)
+            only_new = True  # the next is new, so this happens once
 
     async def close(self) -> None:
         """Says QUIT on idle connections; those in use are closed when their send ends."""
@@ -117,18 +124,41 @@ class SmtpPool:
 
     # -- connections --------------------------------------------------------------------------------------------
 
-    async def _acquire(self, only_new: bool) -> Session:
+    @property
+    def _open(self) -> int:
+        return len(self._sessions) + self._dialing
+
+    async def _begin(self, waiter: _Waiter) -> tuple[Session, Transaction]:
+        """Returns the mail's transaction, begun on a connection of its own or right behind another mail."""
+        begun = await self._acquire(waiter)
+        if not isinstance(begun, Session):
+            return begun
+        try:
+            return begun, begun.begin(waiter.mail_from, waiter.mail)
+        except BaseException:
+            self._release(begun)
+            raise
+
+    def _take_idle(self, only_new: bool) -> Session | None:
+        if self._closed:
+            raise RuntimeError("the SMTP pool is closed")
+        if only_new and self._idle:
+            self._discard(self._idle.pop(0))
         loop = asyncio.get_running_loop()
+        while not only_new and self._idle:
+            session = self._idle.pop()
+            if session.alive and loop.time() - session.idle_since_s < self._idle_s:
+                return session
+            self._discard(session)
+        return None
+
+    async def _acquire(self, waiter: _Waiter) -> Session | tuple[Session, Transaction]:
+        """Returns a connection, or what `_follow` has begun meanwhile."""
         while True:
-            if self._closed:
-                raise RuntimeError("the SMTP pool is closed")
-            if only_new and self._idle:
-                self._discard(self._idle.pop(0))
-            while not only_new and self._idle:
-                session = self._idle.pop()
-                if session.alive and loop.time() - session.idle_since_s < self._idle_s:
-                    return session
-                self._discard(session)
+            session = self._take_idle(waiter.only_new)
+            if session is not None:
+                return session
+            loop = asyncio.get_running_loop()
             if self._limit < self._connections and loop.time() >= self._grow_at_s:
                 self._limit += 1
                 self._grow_at_s = loop.time() + GROW_AGAIN_S
@@ -136,18 +166,36 @@ class SmtpPool:
                 opened = await self._open_one()
                 if opened is not None:
                     return opened
-            else:
-                await self._wait()
+            elif (begun := await self._wait(waiter)) is not None:
+                return begun
+
+    def _follow(self, session: Session) -> bytes:
+        """Returns the commands of the next mail that waits, to go along with the content of this one.
+
+        Only while more mails wait than there are connections: behind a slow answer it would wait for longer.
+        """
+        if self._closed or self._open > self._limit or len(self._waiters) < self._open:
+            return b""
+        waiter = self._waiters[0]
+        if waiter.only_new or waiter.turn.done():
+            return b""
+        try:
+            transaction, commands = session.prepare(waiter.mail_from, waiter.mail)
+        except (SessionFailed, Permanent):  # it will be told when its turn comes
+            return b""
+        self._waiters.popleft()
+        waiter.turn.set_result((session, transaction))
+        return commands
 
     async def _open_one(self) -> Session | None:
         """Returns a new session, or None if the server grants no more than we hold."""
-        self._open += 1
+        self._dialing += 1
         try:
-            return await self._dial()
+            session = await self._dialer.dial()
         except SessionFailed as failed:
-            self._open -= 1
+            self._dialing -= 1
             outcome = failed.outcome
-            if self._open and isinstance(outcome, Unreachable) and _means_too_many(outcome):
+            if self._open and isinstance(outcome, Unreachable) and means_too_many(outcome):
                 self._limit = min(self._limit, self._open)
                 self._grow_at_s = asyncio.get_running_loop().time() + GROW_AGAIN_S
                 return None
@@ -155,28 +203,17 @@ class SmtpPool:
             self._fail_waiters(failed)
             raise
         except BaseException:
-            self._open -= 1
+            self._dialing -= 1
             self._wake()
             raise
-
-    async def _dial(self) -> Session:
-        try:
-            return await self._dial_once()
-        except SessionFailed as failed:
-            if self._token is None or failed.outcome.failure.cause != Cause.AUTH_FAILED:
-                raise
-        return await self._dial_once()
-
-    async def _dial_once(self) -> Session:
-        secret = self._endpoint.password
-        if self._endpoint.xoauth2 and self._token is not None:
-            try:
-                secret = await self._token()
-            except (OSError, Transient):
-                raise SessionFailed(unreachable(Phase.AUTH, Cause.TOKEN)) from None
-        return await open_session(self._endpoint, secret, self._tls_context, self._timeout_s, self._data_timeout_s)
+        self._dialing -= 1
+        self._sessions.add(session)
+        return session
 
     def _release(self, session: Session) -> None:
+        """A mail has ended on it; another may still be under way."""
+        if session.busy or session not in self._sessions:
+            return
         if not session.alive or self._open > self._limit:
             self._discard(session)
         elif self._closed:
@@ -191,11 +228,11 @@ class SmtpPool:
 
     def _discard(self, session: Session) -> None:
         session.abandon()
-        self._open -= 1
+        self._sessions.discard(session)
         self._wake()
 
     def _dismiss(self, session: Session) -> None:
-        self._open -= 1
+        self._sessions.discard(session)
         task = asyncio.get_running_loop().create_task(session.quit(min(_QUIT_TIMEOUT_S, self._timeout_s)))
         self._farewells.add(task)
         task.add_done_callback(self._farewells.discard)
@@ -212,37 +249,40 @@ class SmtpPool:
 
     # -- waiting ------------------------------------------------------------------------------------------------
 
-    async def _wait(self) -> None:
-        waiter = asyncio.get_running_loop().create_future()
+    async def _wait(self, waiter: _Waiter) -> tuple[Session, Transaction] | None:
+        """Returns when it may be this mail's turn to look for a connection, or what was begun for it."""
+        turn: asyncio.Future[tuple[Session, Transaction] | None] = asyncio.get_running_loop().create_future()
+        waiter.turn = turn
         self._waiters.append(waiter)
         try:
-            await waiter
+            return await turn
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                self._wake()  # it was our turn; pass it on
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._pass_on(turn.result())
             raise
         finally:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
 
+    def _pass_on(self, begun: tuple[Session, Transaction] | None) -> None:
+        """It was our turn, and we are cancelled."""
+        if begun is None:
+            self._wake()
+            return
+        session, transaction = begun
+        session.leave(transaction)
+        self._release(session)
+
     def _wake(self) -> None:
         while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
+            turn = self._waiters.popleft().turn
+            if not turn.done():
+                turn.set_result(None)
                 return
 
     def _fail_waiters(self, error: Exception) -> None:
         while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_exception(error)
-                waiter.exception()  # a waiter that is being cancelled never looks; asyncio must not complain
-
-
-def _means_too_many(outcome: Unreachable) -> bool:
-    """True if a server that serves our other connections would refuse one more in this way."""
-    said = outcome.failure
-    if said.phase == Phase.BANNER:
-        return said.cause in (Cause.SERVER_BUSY, Cause.LOST)
-    return said.phase in (Phase.EHLO, Phase.AUTH) and said.code is not None and said.code < 500
+            turn = self._waiters.popleft().turn
+            if not turn.done():
+                turn.set_exception(error)
+                turn.exception()  # a waiter that is being cancelled never looks; asyncio must not complain

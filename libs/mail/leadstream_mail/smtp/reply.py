@@ -17,6 +17,8 @@ _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?![\d.])")
 
 def clean_line(text: str) -> str:
     """Returns the reply text joined to one storable line; bytes that are not UTF-8 become U+FFFD (case 056)."""
+    if text.isascii() and text.isprintable() and "@" not in text:  # which nearly every reply is
+        return " ".join(text.split())[:MAX_LINE]
     valid = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     plain = "".join(" " if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char for char in valid)
     return _ADDRESS.sub("<address>", " ".join(plain.split()))[:MAX_LINE]

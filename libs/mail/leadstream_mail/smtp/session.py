@@ -1,17 +1,17 @@
-"""One mail transaction on one open connection, with the phase kept by ourselves.
+"""Mail transactions on one open connection, with the phase kept by ourselves.
 
-aiosmtplib reports a lost answer to the final dot like any other disconnect, so the commands are issued one by one
-here: what fails before the content is written is no delivery; once it was handed to the socket, only the server's
-answer decides and its absence is `Unknown`.
+What fails before the content is written is no delivery; once it was handed to the socket, only the server's answer
+decides and its absence is `Unknown`.
+
+Where the server offers PIPELINING (RFC 2920), MAIL, RCPT and DATA go out in one write, and the next mail's go out
+together with the content of this one. Every reply is matched to its command in order. Elsewhere each command awaits
+the reply to the one before it.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Awaitable, Callable
-from typing import NoReturn
-
-import aiosmtplib
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 
 from leadstream_mail.addresses import wire_address
 from leadstream_mail.build import RawMail
@@ -24,35 +24,16 @@ from leadstream_mail.smtp.outcome import (
     Phase,
     Refused,
     Unknown,
-    Unreachable,
     failure,
     from_reply,
-    unreachable,
 )
 from leadstream_mail.smtp.reply import clean_line
+from leadstream_mail.smtp.transaction import PHASES, SessionFailed, Signal, Step, Transaction, ended, undelivered
+from leadstream_mail.smtp.wire import Wire
 
 BeforeData = Callable[[], Awaitable[bool]]
-
-_RESET_TIMEOUT_S = 5.0
-
-
-class SessionFailed(Exception):
-    """The dialogue ended without delivery; `outcome` says what that means for the mail."""
-
-    def __init__(self, outcome: Deferred | Refused | Unreachable) -> None:
-        super().__init__(outcome.failure.cause)
-        self.outcome = outcome
-
-
-class StaleConnection(Exception):
-    """A kept connection had ended while it was idle: nothing was sent, another connection may do at once."""
-
-
-def lost_cause(error: Exception) -> Cause:
-    """The label for an error of aiosmtplib or the socket that carries no reply."""
-    if isinstance(error, TimeoutError):
-        return Cause.TIMEOUT
-    return Cause.GARBLED if isinstance(error, aiosmtplib.SMTPResponseException) else Cause.LOST
+# Returns the commands of a mail that may follow on the same connection, or nothing.
+Follow = Callable[["Session"], bytes]
 
 
 def dot_stuffed(data: bytes) -> bytes:
@@ -64,126 +45,225 @@ def dot_stuffed(data: bytes) -> bytes:
     return data + b".\r\n"
 
 
-class Session:
-    """An open, greeted and logged-in connection. Only one task may use it at a time."""
+class Session(Wire):
+    """An open, greeted and logged-in connection.
 
-    def __init__(self, client: aiosmtplib.SMTP, data_timeout_s: float) -> None:
-        self._client = client
-        self._data_timeout_s = data_timeout_s
-        self._usable = True
+    At most one mail's content and the commands of the next are under way at a time. `extensions` are those of EHLO,
+    names in lower case. `timeout_s` bounds every reply but the one to the content, for which it is `data_timeout_s`.
+    """
+
+    def __init__(
+        self, transport: asyncio.Transport, extensions: Mapping[str, str], timeout_s: float, data_timeout_s: float
+    ) -> None:
+        super().__init__(transport, timeout_s, data_timeout_s)
+        self._extensions = extensions
+        self._pipelining = "pipelining" in extensions
+        self._leaving = False
+        self._open: list[Transaction] = []
+        self._parted: asyncio.Future[None] | None = None
         self.transactions = 0
         self.idle_since_s = 0.0
 
     @property
     def alive(self) -> bool:
         """False once the connection is closed or out of step; True does not promise that the server still listens."""
-        return self._usable and self._client.is_connected
+        return self._usable and not self._leaving and not self._transport.is_closing()
 
-    def abandon(self) -> None:
-        """Closes the connection without a word; whatever was in flight on it stays undecided."""
-        self._usable = False
-        self._client.close()
+    @property
+    def busy(self) -> bool:
+        """True while a mail is under way on it."""
+        return bool(self._open)
 
     async def quit(self, timeout_s: float) -> None:
         """Says good-bye within `timeout_s` and closes."""
-        with contextlib.suppress(aiosmtplib.SMTPException, OSError):
-            await self._client.quit(timeout=timeout_s)
+        if self.alive and not self._awaited:
+            self._parted = self._loop.create_future()
+            self._write(b"QUIT\r\n", (Step.QUIT, None))
+            await asyncio.wait((self._parted,), timeout=timeout_s)
         self.abandon()
 
-    async def transmit(self, mail_from: str, mail: RawMail, before_data: BeforeData) -> Outcome:
-        """Runs MAIL, RCPT, `before_data`, DATA. Raises `StaleConnection` only before `before_data`.
+    # -- one mail -----------------------------------------------------------------------------------------------
 
-        If it is cancelled, or `before_data` raises, the caller must `abandon` the session.
+    def prepare(self, mail_from: str, mail: RawMail) -> tuple[Transaction, bytes]:
+        """Returns a mail's transaction, and the commands to write for it now.
+
+        `SessionFailed` where this server can never take it, and `Permanent` if `mail_from` has no safe spelling:
+        nothing is begun then.
         """
-        fresh = self.transactions == 0
+        command = self._mail_command(mail_from, mail)
+        rcpt = b"RCPT TO:<" + wire_address(mail.envelope_to).text.encode() + b">\r\n"
+        transaction = Transaction(command, rcpt, mail.data, fresh=self.transactions == 0)
         self.transactions += 1
-        try:
-            arguments = self._mail_arguments(mail_from, mail)
-            await self._command(Phase.MAIL, fresh, b"MAIL", *arguments)
-            recipient = wire_address(mail.envelope_to).text.encode()
-            await self._command(Phase.RCPT, fresh, b"RCPT", b"TO:<" + recipient + b">")
-            if not await before_data():
-                await self._reset()
-                return LeaseLost()
-            await self._command(Phase.DATA, True, b"DATA")
-        except SessionFailed as failed:
-            await self._reset()
-            return failed.outcome
-        return await self._body(mail.data)
+        self._open.append(transaction)
+        if not self._pipelining:
+            self._await((Step.MAIL, transaction))
+            return transaction, command
+        self._await((Step.MAIL, transaction), (Step.RCPT, transaction), (Step.DATA, transaction))
+        return transaction, command + rcpt + b"DATA\r\n"
 
-    def _mail_arguments(self, mail_from: str, mail: RawMail) -> list[bytes]:
-        extensions = self._client.esmtp_extensions
+    def begin(self, mail_from: str, mail: RawMail) -> Transaction:
+        """Prepares a mail and writes its commands."""
+        transaction, commands = self.prepare(mail_from, mail)
+        if not self._transport.is_closing():
+            self._transport.write(commands)
+        return transaction
+
+    async def transmit(
+        self, transaction: Transaction, before_data: BeforeData, follow: Follow | None = None
+    ) -> Outcome | Signal:
+        """Brings a mail that was begun to its end. `Signal.STALE` comes only before `before_data` is awaited.
+
+        `before_data` is awaited once RCPT was accepted and before any content is written; where it says no after the
+        server has asked for the content, only closing the connection leaves the mail unsent. If this is cancelled, or
+        `before_data` raises, the connection is given up, though not before an earlier mail on it has its answer.
+        """
+        try:
+            result = await transaction.result
+            if result is not Signal.GO:
+                return result
+            if not await before_data():
+                await self._withdraw(transaction)
+                return LeaseLost()
+            transaction.result = self._loop.create_future()
+            self._hand_over(transaction, follow)
+            return await transaction.result
+        except BaseException:
+            self.leave(transaction)
+            raise
+
+    def _mail_command(self, mail_from: str, mail: RawMail) -> bytes:
+        extensions = self._extensions
         sender = wire_address(mail_from) if mail_from else None
-        arguments = [b"FROM:<" + (sender.text.encode() if sender else b"") + b">"]
+        command = b"MAIL FROM:<" + (sender.text.encode() if sender else b"") + b">"
         limit = extensions.get("size")
         if limit is not None:
             if limit.isdecimal() and 0 < int(limit) < len(mail.data):
-                _refuse(Cause.TOO_LARGE)
-            arguments.append(b"SIZE=%d" % len(mail.data))
+                raise _refused(Cause.TOO_LARGE)
+            command += b" SIZE=%d" % len(mail.data)
         if mail.needs_smtputf8 or (sender is not None and sender.needs_smtputf8):
             if "smtputf8" not in extensions:
-                _refuse(Cause.SMTPUTF8_NOT_OFFERED)
-            arguments.append(b"SMTPUTF8")
+                raise _refused(Cause.SMTPUTF8_NOT_OFFERED)
+            command += b" SMTPUTF8"
         if mail.needs_8bitmime and "8bitmime" in extensions:
-            arguments.append(b"BODY=8BITMIME")
-        return arguments
+            command += b" BODY=8BITMIME"
+        return command + b"\r\n"
 
-    async def _command(self, phase: Phase, fresh: bool, verb: bytes, *arguments: bytes) -> None:
-        """Issues a command and returns if the server goes along; raises `SessionFailed` or `StaleConnection`."""
-        try:
-            code, text = await self._client.execute_command(verb, *arguments)
-        except (aiosmtplib.SMTPException, OSError) as error:
-            self._lost(phase, lost_cause(error), fresh)
-        if (code == 354) if phase is Phase.DATA else (200 <= code < 300):
-            return
-        if code == 421 and not fresh:
-            self.abandon()
-            raise StaleConnection
-        if not 400 <= code < 600:
-            self._lost(phase, Cause.GARBLED, True)
-        raise SessionFailed(from_reply(phase, verb.decode(), code, text, fresh=fresh))
-
-    def _lost(self, phase: Phase, cause: Cause, fresh: bool) -> NoReturn:
-        """A kept connection is stale if it was closed, or if it never answered the first command of the mail."""
-        self.abandon()
-        if not fresh and (cause is Cause.LOST or (cause is Cause.TIMEOUT and phase is Phase.MAIL)):
-            raise StaleConnection from None
-        outcome = unreachable(phase, cause) if phase is Phase.MAIL else Deferred(failure(phase, cause))
-        raise SessionFailed(outcome) from None
-
-    async def _body(self, data: bytes) -> Outcome:
-        protocol = self._client.protocol
-        try:
-            if protocol is None:
-                raise aiosmtplib.SMTPServerDisconnected("lost before the content")
-            protocol.write(dot_stuffed(data))
-        except aiosmtplib.SMTPServerDisconnected:  # raised before anything was written
-            self.abandon()
-            return Deferred(failure(Phase.DATA, Cause.LOST))
-        try:
-            code, text = await protocol.read_response(timeout=self._data_timeout_s)
-        except (aiosmtplib.SMTPException, OSError) as error:
-            self.abandon()
-            return Unknown(failure(Phase.BODY, lost_cause(error)))
-        if 200 <= code < 300:
-            return Accepted(code, clean_line(text))
-        if code == 421 or not 400 <= code < 600:
-            self.abandon()
-        if not 400 <= code < 600:
-            return Unknown(failure(Phase.BODY, Cause.GARBLED, line=text))
-        return from_reply(Phase.BODY, "DATA", code, text, fresh=False)
-
-    async def _reset(self) -> None:
-        """Readies the connection for the next mail (RFC 5321 section 4.1.1.5), or gives it up."""
+    def _hand_over(self, transaction: Transaction, follow: Follow | None) -> None:
+        """The point of no return: writes the content, or first asks for leave to (without PIPELINING)."""
         if not self.alive:
+            self._end(transaction, Deferred(failure(Phase.DATA, Cause.LOST)))
+        elif self._pipelining:
+            self._await((Step.BODY, transaction))
+            content = dot_stuffed(transaction.content)
+            self._transport.write(content + follow(self) if follow else content)
+        else:
+            self._write(b"DATA\r\n", (Step.DATA, transaction))
+
+    async def _withdraw(self, transaction: Transaction) -> None:
+        if self._pipelining or not self.alive:
+            self.leave(transaction)
             return
-        try:
-            code, _ = await self._client.execute_command(b"RSET", timeout=_RESET_TIMEOUT_S)
-        except (aiosmtplib.SMTPException, OSError):
-            code = 0
+        transaction.result, transaction.end = self._loop.create_future(), LeaseLost()
+        self._write(b"RSET\r\n", (Step.RSET, transaction))
+        await transaction.result
+
+    def leave(self, transaction: Transaction) -> None:
+        """Gives the connection up for a mail that nobody awaits any more; an earlier one on it has its answer first."""
+        if self._open and self._open[0] is transaction:
+            self.abandon()
+        elif transaction in self._open:
+            self._leaving = True
+
+    # -- what replies mean --------------------------------------------------------------------------------------
+
+    def _replied(self, step: Step, transaction: Transaction | None, code: int, text: bytes) -> None:
+        if transaction is None:  # QUIT
+            self._lost(Cause.LOST)
+        elif step is Step.BODY:
+            self._body_replied(transaction, code, text)
+        elif step in (Step.RSET, Step.DOT):
+            self._cleared(step, transaction, code)
+        elif transaction.end is not None:
+            self._refused_before(step, transaction, code)
+        elif (code == 354) if step is Step.DATA else (200 <= code < 300):
+            self._go_on(step, transaction)
+        else:
+            self._declined(step, transaction, code, text)
+
+    def _go_on(self, step: Step, transaction: Transaction) -> None:
+        if self._pipelining:
+            if step is Step.DATA:
+                transaction.resolve(Signal.GO)
+        elif step is Step.MAIL:
+            self._write(transaction.rcpt, (Step.RCPT, transaction))
+        elif step is Step.RCPT:
+            transaction.resolve(Signal.GO)
+        else:
+            self._write(dot_stuffed(transaction.content), (Step.BODY, transaction))
+
+    def _declined(self, step: Step, transaction: Transaction, code: int, text: bytes) -> None:
+        # Up to DATA a kept connection that says good-bye costs nothing; DATA may have been noted already.
+        fresh = transaction.fresh or step is Step.DATA
+        if code == 421 and not fresh:
+            self._end(transaction, Signal.STALE)
+            self.abandon()
+        elif not 400 <= code < 600:
+            self._end(transaction, undelivered(step, Cause.GARBLED))
+            self.abandon()
+        else:
+            phase = PHASES[step]
+            words = text.decode("utf-8", "surrogateescape")
+            transaction.end = from_reply(phase, phase.value.upper(), code, words, fresh=fresh)
+            transaction.recipient_refused = step is Step.RCPT
+            if code == 421:
+                self.abandon()
+            elif not self._pipelining or step is Step.DATA:
+                self._write(b"RSET\r\n", (Step.RSET, transaction))
+
+    def _refused_before(self, step: Step, transaction: Transaction, code: int) -> None:
+        """A reply to what was sent along with a refused command: of interest only if the server wants content now."""
+        if step is not Step.DATA:
+            return
+        if code != 354:
+            self._write(b"RSET\r\n", (Step.RSET, transaction))
+        elif transaction.recipient_refused:  # RFC 2920 section 3.1: a lone dot, which delivers nothing to nobody
+            self._write(b".\r\n", (Step.DOT, transaction))
+        else:
+            self.abandon()
+
+    def _cleared(self, step: Step, transaction: Transaction, code: int) -> None:
+        """The connection is ready for the next mail (RFC 5321 section 4.1.1.5), or is given up."""
+        if step is Step.DOT and code != 421:
+            self._write(b"RSET\r\n", (Step.RSET, transaction))
+            return
+        assert transaction.end is not None  # noqa: S101  -- it is what led here
+        self._end(transaction, transaction.end)
         if code != 250:
             self.abandon()
 
+    def _body_replied(self, transaction: Transaction, code: int, text: bytes) -> None:
+        words = text.decode("utf-8", "surrogateescape")
+        if 200 <= code < 300:
+            self._end(transaction, Accepted(code, clean_line(words)))
+        elif 400 <= code < 600:
+            self._end(transaction, from_reply(Phase.BODY, "DATA", code, words, fresh=False))
+        else:
+            self._end(transaction, Unknown(failure(Phase.BODY, Cause.GARBLED, line=words)))
+        if self._leaving or code == 421 or not 200 <= code < 600 or 300 <= code < 400:
+            self.abandon()
 
-def _refuse(cause: Cause) -> NoReturn:
-    raise SessionFailed(Refused(failure(Phase.MAIL, cause, permanent=True)))
+    def _end(self, transaction: Transaction, result: Outcome | Signal) -> None:
+        if transaction in self._open:
+            self._open.remove(transaction)
+        transaction.resolve(result)
+
+    def _over(self, step: Step | None, transaction: Transaction | None, cause: Cause) -> None:
+        """Says of every mail on the connection what its end means, the earliest first."""
+        for item in list(self._open):
+            self._end(item, ended(item, step if item is transaction else None, cause))
+        if self._parted is not None and not self._parted.done():
+            self._parted.set_result(None)
+
+
+def _refused(cause: Cause) -> SessionFailed:
+    return SessionFailed(Refused(failure(Phase.MAIL, cause, permanent=True)))

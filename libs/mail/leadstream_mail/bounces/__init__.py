@@ -1,0 +1,1 @@
+"""Reads what comes back about mails: delivery status notifications and complaints. Pure."""

@@ -1,0 +1,1 @@
+"""The bounce receiver: delivery reports and complaints that come back by mail."""
