@@ -9,7 +9,19 @@ from litestar import Litestar
 from litestar.exceptions import HTTPException
 from litestar.types import Message, Scope
 
-from leadstream_api import batch, directory, figures, health, leads, openapi, previews, redrives
+from leadstream_api import (
+    batch,
+    directory,
+    erasing,
+    figures,
+    health,
+    held,
+    leads,
+    openapi,
+    previews,
+    redrives,
+    unsubscribe,
+)
 from leadstream_api.access.door import Door
 from leadstream_api.access.guards import declared
 from leadstream_api.access.state import open_access
@@ -17,12 +29,16 @@ from leadstream_api.context import open_services
 from leadstream_api.dashboard.routes import routes
 from leadstream_api.metrics import Metrics
 from leadstream_api.problems import on_exception
+from leadstream_api.secrets import open_secrets
+from leadstream_api.webhooks import routes as webhooks
+from leadstream_api.webhooks.setup import Fetch, fetch, open_webhooks
 from leadstream_events.settings import Settings
 
 HANDLERS = (
     leads.post_lead,
     leads.get_leads,
     leads.get_lead,
+    erasing.delete_lead,
     batch.post_batch,
     directory.get_subscribers,
     directory.post_subscriber,
@@ -32,6 +48,7 @@ HANDLERS = (
     directory.get_suppressions,
     directory.post_suppression,
     directory.delete_suppression,
+    held.post_send_held,
     figures.get_stats,
     figures.get_subscriber_stats,
     figures.get_series,
@@ -48,10 +65,10 @@ HANDLERS = (
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 
 
-def create_app(settings: Settings) -> Litestar:
-    """Returns the application; its lifespan opens and closes every connection.
+def create_app(settings: Settings, get: Fetch = fetch) -> Litestar:
+    """Returns the application; its lifespan opens and closes every connection. `get` fetches what webhooks ask for.
 
-    Raises `ConfigurationError` when the API keys file is wrong.
+    Raises `ConfigurationError` when the file of API keys or signing secrets, or the key of a webhook, is wrong.
     """
     access = open_access(settings)
     metrics = Metrics()
@@ -60,7 +77,11 @@ def create_app(settings: Settings) -> Litestar:
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         async with open_services(settings, metrics) as services:
             app.state.services = services
-            yield
+            try:
+                yield
+            finally:
+                if access.turnstile is not None:
+                    await access.turnstile.aclose()
 
     async def before_send(message: Message, scope: Scope) -> None:
         if message["type"] == "http.response.start":
@@ -69,7 +90,7 @@ def create_app(settings: Settings) -> Litestar:
             metrics.responded(str(scope.get("method", "")), str(route), message["status"])
 
     app = Litestar(
-        route_handlers=[*HANDLERS, routes()],
+        route_handlers=[*HANDLERS, *webhooks.HANDLERS, unsubscribe.routes(), routes()],
         guards=[declared],
         lifespan=[lifespan],
         before_send=[before_send],
@@ -79,5 +100,7 @@ def create_app(settings: Settings) -> Litestar:
         debug=False,
     )
     app.state.access = access
+    app.state.webhooks = open_webhooks(settings, get)
+    open_secrets(app, settings)
     app.asgi_handler = Door(app.asgi_handler, access)
     return app

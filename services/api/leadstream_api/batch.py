@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from litestar import Response, post
+from litestar import Response
 from pydantic import ValidationError
 
 from leadstream_api import limits
@@ -20,7 +20,7 @@ from leadstream_api.bodies import NDJSON, read_body, require_type
 from leadstream_api.context import Services, services_of
 from leadstream_api.ingest import Door, accept_lead, idempotency_key, lead_id_of, trace_of
 from leadstream_api.problems import FieldError, Problem, problem_of, unavailable, unreadable
-from leadstream_api.routing import Answer, Incoming
+from leadstream_api.routing import Answer, Incoming, post
 from leadstream_events.errors import Backpressure, LeadstreamError
 from leadstream_events.schemas.lead import Lead
 from leadstream_events.subscribers import utc_now

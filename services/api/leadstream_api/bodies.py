@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from leadstream_api import limits
 from leadstream_api.problems import Problem, unreadable
+from leadstream_api.request_headers import only
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
@@ -44,7 +45,7 @@ def require_type(request: Request[Any, Any, Any], *accepted: str) -> tuple[str, 
 
     A body without a type is refused too: a web page may send one anywhere without asking (CORS simple requests).
     """
-    media, parameters = parse_content_type(request.headers.get("content-type", ""))
+    media, parameters = parse_content_type(only(request.scope, b"content-type") or "")
     fits = media in accepted or (JSON in accepted and is_json(media))
     if not fits:
         known = ", ".join(accepted)
@@ -65,7 +66,7 @@ def _too_large(limit: int) -> Problem:
 
 async def read_body(request: Request[Any, Any, Any], limit: int) -> bytes:
     """Returns the whole body; 413 over `limit` bytes, 408 when it does not arrive in time."""
-    declared = request.headers.get("content-length", "")
+    declared = only(request.scope, b"content-length") or ""
     if declared.isdigit() and (len(declared) > 18 or int(declared) > limit):
         raise _too_large(limit)
     message = await _receive(request)

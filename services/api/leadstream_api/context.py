@@ -13,14 +13,18 @@ from redis.exceptions import RedisError
 
 from leadstream_api.fallback.service import Fallback, open_fallback
 from leadstream_api.metrics import Metrics
+from leadstream_archive.history import History
+from leadstream_archive.opening import open_archive
 from leadstream_events import keys, logs
 from leadstream_events.errors import Backpressure, ConfigurationError, RedisCause
 from leadstream_events.log import StreamLog
 from leadstream_events.redis_client import Client, classify, connect
+from leadstream_events.redis_mends import MENDS
 from leadstream_events.runtime.service import check_partitions
 from leadstream_events.settings import Settings
 from leadstream_events.subscribers import SubscriberStore
 from leadstream_events.tasks import end
+from leadstream_events.vault import Vault, sealer_of
 from leadstream_events.writer import PipelinedWriter
 
 _READ_TIMEOUT_S = 5.0
@@ -50,7 +54,8 @@ class Gate:
                 return
             except (RedisError, OSError) as error:
                 cause = classify(error)
-                _log.warning("redis cannot take work yet", cause=cause.cause.value if cause else "error")
+                name, mend = (cause.cause.value, MENDS.get(cause.cause)) if cause else ("error", None)
+                _log.warning("redis cannot take work yet", cause=name, mend=mend)
             await asyncio.sleep(_ASK_AGAIN_S)
 
 
@@ -76,14 +81,24 @@ def services_of(request: Request[Any, Any, Any]) -> Services:
 async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[Services]:
     """Opens clients without dialing: the API starts whether Redis is up or not."""
     # A little longer than the deadline: the writer's caller gives up first and knows why.
-    appending = connect(settings.redis_url, timeout_s=settings.append_deadline + 0.25, max_connections=4)
-    reading = connect(settings.redis_url, timeout_s=_READ_TIMEOUT_S, max_connections=_READ_CONNECTIONS)
-    gate = Gate()
+    appending = connect(settings.redis, timeout_s=settings.append_deadline + 0.25, max_connections=4)
+    reading = connect(settings.redis, timeout_s=_READ_TIMEOUT_S, max_connections=_READ_CONNECTIONS)
+    sealer = sealer_of(settings)
+    vault, gate = Vault(reading, sealer), Gate()
     learning = asyncio.create_task(gate.learn(reading, settings.partitions), name="learn-partitions")
     try:
         async with PipelinedWriter(appending) as writer:
-            log = StreamLog(reading, writer, partitions=settings.partitions, deadline_s=settings.append_deadline)
-            async with open_fallback(settings, reading, appending, log, writer, metrics.registry) as fallback:
+            deadline_s = settings.append_deadline
+            archive = open_archive(settings)
+            log = StreamLog(
+                reading,
+                writer,
+                partitions=settings.partitions,
+                deadline_s=deadline_s,
+                vault=vault,
+                older=History(reading, archive) if archive else None,
+            )
+            async with open_fallback(settings, reading, appending, log, writer, metrics.registry, sealer) as fallback:
                 yield Services(settings, reading, log, SubscriberStore(reading), metrics, gate, fallback)
     finally:
         await end(learning)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated
 from urllib.parse import quote
 
-from litestar import delete, patch, post
+from litestar import delete, patch
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
 from leadstream_api.access import Scope, require
@@ -17,23 +17,29 @@ from leadstream_api.bodies import read_model
 from leadstream_api.context import Services, redis_errors, services_of
 from leadstream_api.problems import Problem, field_error, invalid
 from leadstream_api.queries import Nothing, read_query
-from leadstream_api.routing import Answer, Incoming, path_value, read
+from leadstream_api.routing import Answer, Incoming, path_value, post, read
 from leadstream_events.schemas.lead import Address, Instant, normal_address
 from leadstream_events.schemas.subscriber import Subscriber, SubscriberDraft, SubscriberPatch, Suppression
 from leadstream_events.subscribers import utc_now
 from leadstream_events.text import single_line
+from leadstream_events.unsubscribing import silent
 from leadstream_events.views_stats import remaining, subscriber_counts
 
-_FIXED = ("email", "name", "active")
+_FIXED = ("email", "name", "active", "format")
 
 
 class SubscriberView(Subscriber):
-    """A subscriber with what is derived: `leads_remaining` is None when he has no limit."""
+    """A subscriber with what is derived: `leads_remaining` is None when he has no limit.
+
+    `suppressed` is why his address gets no mail at present (`unsubscribed`, a bounce, ...), None when it gets mail.
+    """
 
     leads_sent: int
     leads_remaining: int | None
     last_sent: datetime | None
     bounced: int
+    suppressed: str | None = None
+    suppressed_until: datetime | None = None
 
 
 class SubscriberList(BaseModel):
@@ -69,6 +75,7 @@ async def _views(services: Services, subscribers: Sequence[Subscriber]) -> tuple
         return ()
     usage = await services.subscribers.usage([subscriber.id for subscriber in subscribers])
     counts = await subscriber_counts(services.log)
+    held = await silent(services.client, subscribers, utc_now())
     return tuple(
         SubscriberView(
             **subscriber.model_dump(),
@@ -76,6 +83,8 @@ async def _views(services: Services, subscribers: Sequence[Subscriber]) -> tuple
             leads_remaining=remaining(subscriber, usage[subscriber.id]),
             last_sent=usage[subscriber.id].last_sent,
             bounced=counts.get(subscriber.id, {}).get("bounced", 0),
+            suppressed=held[subscriber.id].reason if subscriber.id in held else None,
+            suppressed_until=held[subscriber.id].expires_at if subscriber.id in held else None,
         )
         for subscriber in subscribers
     )

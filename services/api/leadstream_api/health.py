@@ -19,7 +19,7 @@ from leadstream_api.metrics import CONTENT_TYPE
 from leadstream_api.queries import Nothing, read_query
 from leadstream_api.routing import Answer, Incoming, read
 from leadstream_events import keys, scripts
-from leadstream_events.errors import Backpressure
+from leadstream_events.errors import Backpressure, RedisCause
 from leadstream_events.subscribers import utc_now
 
 
@@ -89,6 +89,8 @@ async def _redis_check(services: Services) -> Check:
                 await services.client.xlen(keys.stream(number, keys.LEADS))
     except Backpressure as cause:
         return Check("failed", cause.cause.value, cause.detail or None)
+    if (away := services.fallback.presence).away:  # it answers again, and leads still go to the spool
+        return Check("failed", (away.cause or RedisCause.DOWN).value, away.detail or None)
     return Check("ok")
 
 

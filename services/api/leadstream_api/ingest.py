@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import secrets
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +18,8 @@ from litestar.types import Scope
 from leadstream_api import limits
 from leadstream_api.context import Services, redis_errors
 from leadstream_api.problems import bad_parameters, field_error
-from leadstream_events import keys
+from leadstream_api.request_headers import values
+from leadstream_events import keys, tracing
 from leadstream_events.envelope import Event, make_event
 from leadstream_events.errors import Backpressure, Conflict, RedisCause
 from leadstream_events.ids import lead_id_for_key, new_id
@@ -27,8 +27,8 @@ from leadstream_events.log import Durability
 from leadstream_events.schemas.events import LeadReceived
 from leadstream_events.schemas.lead import Lead
 
-_KEY = re.compile(rb"[\x21-\x7e]{1,%d}" % limits.KEY_CHARS)
-_TRACE = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_KEY = re.compile(rf"[\x21-\x7e]{{1,{limits.KEY_CHARS}}}")
+_TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Door(StrEnum):
@@ -55,28 +55,21 @@ class Accepted:
     repeated: bool
 
 
-def header(scope: Scope, name: bytes) -> list[bytes]:
-    """The values of a header, one per line that was sent."""
-    return [value for key, value in scope["headers"] if key == name]
-
-
 def idempotency_key(scope: Scope) -> str | None:
     """Returns the `Idempotency-Key`; 400 when there are several or it is not 1 to 255 visible ASCII characters."""
-    values = header(scope, b"idempotency-key")
-    if not values:
+    sent = values(scope, b"idempotency-key")
+    if not sent:
         return None
-    if len(values) > 1 or not _KEY.fullmatch(values[0]):
+    if len(sent) > 1 or not _KEY.fullmatch(sent[0]):
         message = f"must be one value of 1 to {limits.KEY_CHARS} visible ASCII characters"
         raise bad_parameters([field_error(["Idempotency-Key"], message)])
-    return values[0].decode("ascii")
+    return sent[0]
 
 
 def trace_of(scope: Scope) -> str:
-    """Returns the caller's `traceparent` if it is valid (W3C Trace Context), else starts a trace."""
-    values = header(scope, b"traceparent")
-    if len(values) == 1 and _TRACE.fullmatch(values[0]):
-        return values[0].decode("ascii")
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+    """Returns the caller's `traceparent` if it is valid (W3C Trace Context), else ""."""
+    sent = values(scope, b"traceparent")
+    return sent[0] if len(sent) == 1 and _TRACE.fullmatch(sent[0]) else ""
 
 
 def lead_id_of(key: str | None, caller: str, line: int | None = None) -> str:
@@ -107,13 +100,17 @@ async def accept_lead(
 ) -> Accepted:
     """Stores a lead, in Redis or else on this machine's disk, and says where it is.
 
-    Raises `Conflict` for another body under the same lead id, and `Backpressure` when neither takes it: the lead may
-    be stored all the same then, and asking again with the same idempotency key is safe.
+    `trace` is the caller's traceparent, or "". Raises `Conflict` for another body under the same lead id, and
+    `Backpressure` when neither takes it: the lead may be stored all the same then, and asking again with the same
+    idempotency key is safe.
     """
     began = time.perf_counter()
-    event = make_event(LeadReceived(lead=lead, mode=door.value), subject=lead_id, now=now, trace=trace)
     try:
-        accepted = await _store(services, event, fingerprint(lead))
+        with tracing.first_span("lead accept", trace, lead_id=lead_id, door=door.value) as span:
+            data = LeadReceived(lead=lead, mode=door.value)
+            event = make_event(data, subject=lead_id, now=now, trace=span.traceparent)
+            accepted = await _store(services, event, fingerprint(lead))
+            span.set(mode=accepted.mode.value, durability=accepted.durability.value, repeated=accepted.repeated)
     except Conflict:
         services.metrics.refused(door, "conflict")
         raise

@@ -5,74 +5,88 @@ from __future__ import annotations
 import re
 
 import msgspec
-from litestar import Response, post
 from pydantic import ValidationError
 
 from leadstream_api import limits
 from leadstream_api.access import Scope, current, require
-from leadstream_api.access.honeypot import without_honeypot
+from leadstream_api.access.guards import caller_of
+from leadstream_api.access.page_fields import from_form, from_json
 from leadstream_api.access.shown import shown
+from leadstream_api.access.state import access_of
+from leadstream_api.access.turnstile import require_person
+from leadstream_api.adf import lead_from_adf
+from leadstream_api.answers import Ready
 from leadstream_api.bodies import FORM, JSON, MULTIPART, is_json, read_body, require_type
 from leadstream_api.context import redis_errors, services_of
 from leadstream_api.forms import lead_from_fields, multipart_fields, urlencoded_fields
 from leadstream_api.ingest import Accepted, Door, accept_lead, idempotency_key, lead_id_of, trace_of
 from leadstream_api.problems import Problem, bad_parameters, field_error, field_errors, invalid, problem_of
 from leadstream_api.queries import LeadsQuery, Nothing, read_query
-from leadstream_api.routing import Answer, Incoming, path_value, read
+from leadstream_api.routing import Answer, Incoming, path_value, post, read
 from leadstream_events.schemas.lead import Lead
 from leadstream_events.subscribers import utc_now
 from leadstream_events.views import lead_page, lead_view
 from leadstream_events.views_paging import BadCursor, Window
+from leadstream_mail.adf.reading import MEDIA_TYPES as ADF
 
 _LEAD_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-async def read_lead(request: Incoming) -> Lead:
-    """Reads the body as a lead: JSON or a web form, both validated strictly."""
-    media, parameters = require_type(request, JSON, FORM, MULTIPART)
+async def read_lead(request: Incoming) -> tuple[Lead, str | None]:
+    """Reads the body as a lead: JSON, a web form or an ADF document, all validated strictly; and Turnstile's token."""
+    media, parameters = require_type(request, JSON, FORM, MULTIPART, *ADF)
     body = await read_body(request, limits.LEAD_BYTES)
+    key = caller_of(request).key
     if is_json(media):
-        return Lead.model_validate_json(body, strict=True)
+        body, token = from_json(key, body)
+        return Lead.model_validate_json(body, strict=True), token
+    if media in ADF:
+        return lead_from_adf(body, utc_now()), None
     fields = urlencoded_fields(body) if media == FORM else multipart_fields(body, parameters.get("boundary", ""))
-    form = lead_from_fields(without_honeypot(request, fields))
+    fields, token = from_form(key, fields)
+    form = lead_from_fields(fields)
     try:
-        return Lead.model_validate_json(msgspec.json.encode(form.data), strict=True)
+        return Lead.model_validate_json(msgspec.json.encode(form.data), strict=True), token
     except ValidationError as error:
         raise invalid(form.relocate(field_errors(error))) from None
 
 
+async def _sent_by_a_person(request: Incoming, token: str | None, lead_id: str) -> None:
+    """Asks last, when nothing else is wrong with the lead: a token is good for one lead."""
+    turnstile, key = access_of(request).turnstile, caller_of(request).key
+    if turnstile is not None and key is not None and key.publishable:
+        verdict = await require_person(turnstile, token, lead_id)
+        services_of(request).metrics.turnstile(verdict.value)
+
+
 @post("/leads", guards=[require(Scope.INGEST)])
-async def post_lead(request: Incoming) -> Answer:
+async def post_lead(request: Incoming) -> Ready:
     """202: the lead is stored; the answer says where."""
     services = services_of(request)
     try:
-        key = idempotency_key(request.scope)
-        lead = await read_lead(request)
+        lead_id = lead_id_of(idempotency_key(request.scope), current(request).name)
+        lead, token = await read_lead(request)
+        await _sent_by_a_person(request, token, lead_id)
     except (Problem, ValidationError) as error:
         services.metrics.refused(Door.SINGLE, problem_of(error).kind)
         raise
     accepted = await accept_lead(
-        services,
-        lead,
-        lead_id=lead_id_of(key, current(request).name),
-        trace=trace_of(request.scope),
-        door=Door.SINGLE,
-        now=utc_now(),
+        services, lead, lead_id=lead_id, trace=trace_of(request.scope), door=Door.SINGLE, now=utc_now()
     )
     return _accepted_answer(accepted)
 
 
-def _accepted_answer(accepted: Accepted) -> Answer:
+def _accepted_answer(accepted: Accepted) -> Ready:
     location = f"/leads/{accepted.lead_id}"
-    headers = {"Location": location}
+    headers = [(b"location", location.encode())]
     if accepted.repeated:
-        headers["Idempotent-Replayed"] = "true"
+        headers.append((b"idempotent-replayed", b"true"))
     # Built by hand: these are ids and enums, and this is the hottest line of the service.
     body = (
         f'{{"lead_id":"{accepted.lead_id}","mode":"{accepted.mode.value}",'
         f'"durability":"{accepted.durability.value}","location":"{location}"}}'
     )
-    return Response(body.encode(), status_code=202, media_type="application/json", headers=headers)
+    return Ready(202, headers, body.encode())
 
 
 @read("/leads", require(Scope.READ))

@@ -6,6 +6,7 @@
 | `leadstream_api_leads_repeated_total` | `door` | repeats of a lead under its idempotency key |
 | `leadstream_api_leads_refused_total` | `door`, `reason` | leads not taken |
 | `leadstream_api_append_seconds` | | time from a read body to its answer from Redis |
+| `leadstream_api_turnstile_total` | `verdict` | pages' leads: `passed`, or unchecked: `unanswered`, `wrong-secret` |
 | `leadstream_api_responses_total` | `method`, `route`, `status` | answers |
 """
 
@@ -42,17 +43,23 @@ class Metrics:
         self._refused = Counter(
             "leadstream_api_leads_refused", "Leads not taken", ["door", "reason"], registry=self.registry
         )
+        self._turnstile = Counter(
+            "leadstream_api_turnstile", "Leads of web pages let through", ["verdict"], registry=self.registry
+        )
         self._append = Histogram(
             "leadstream_api_append_seconds", "Time of an append", buckets=_BUCKETS, registry=self.registry
         )
         self._responses = Counter(
             "leadstream_api_responses", "Answers", ["method", "route", "status"], registry=self.registry
         )
-        self._response_children: dict[tuple[str, str, int], Counter] = {}
+        self._reported = Counter(
+            "leadstream_api_webhook_events", "What providers reported", ["provider", "result"], registry=self.registry
+        )
+        self._children: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
 
     def accepted(self, door: str, mode: str, seconds: float) -> None:
         """A lead was taken."""
-        self._accepted.labels(door, mode).inc()
+        self._child(self._accepted, door, mode).inc()
         self._append.observe(seconds)
 
     def repeated(self, door: str) -> None:
@@ -63,13 +70,24 @@ class Metrics:
         """A lead was not taken, for a reason from a closed set."""
         self._refused.labels(door, reason).inc()
 
+    def turnstile(self, verdict: str) -> None:
+        """A lead was let through, with a token that is good or that nobody checked; refused leads are `refused`."""
+        self._turnstile.labels(verdict).inc()
+
+    def reported(self, provider: str, result: str, count: int) -> None:
+        """Events of a provider came to this, or a request was refused; both from closed sets."""
+        self._reported.labels(provider, result).inc(count)
+
     def responded(self, method: str, route: str, status: int) -> None:
         """An answer started. `route` is the template of the path, never the path itself."""
-        at = (method if method in _METHODS else "other", route, status)
-        child = self._response_children.get(at)
+        self._child(self._responses, method if method in _METHODS else "other", route, str(status)).inc()
+
+    def _child(self, counter: Counter, *labels: str) -> Counter:
+        """Looked up without the library, which checks and locks each time."""
+        child = self._children.get((counter, labels))
         if child is None:
-            child = self._response_children[at] = self._responses.labels(*map(str, at))
-        child.inc()
+            child = self._children[counter, labels] = counter.labels(*labels)
+        return child
 
     def text(self) -> bytes:
         """The exposition text, format version 0.0.4."""

@@ -15,6 +15,7 @@ from leadstream_api.access.state import access_of
 from leadstream_api.openapi_access import NOTE, SECURITY_SCHEMES, with_access
 from leadstream_api.openapi_mending import mending_paths
 from leadstream_api.openapi_paths import build_paths
+from leadstream_api.openapi_public import public_paths
 from leadstream_api.openapi_schemas import build_schemas
 from leadstream_api.queries import Nothing, read_query
 from leadstream_api.routing import Answer, Incoming
@@ -30,7 +31,7 @@ def document(*, keys: bool = False) -> dict[str, Any]:
             "description": f"Leads in over HTTP, individual mails out, exact counters. Errors are RFC 9457. {NOTE}",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": with_access(build_paths() | mending_paths(), keys=keys),
+        "paths": with_access(build_paths() | mending_paths() | public_paths(), keys=keys),
         "components": {"schemas": build_schemas(), "securitySchemes": SECURITY_SCHEMES},
     }
 

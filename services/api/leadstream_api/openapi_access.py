@@ -15,11 +15,12 @@ from leadstream_api.problems import MEDIA_TYPE
 Json = dict[str, Any]
 
 INGEST = frozenset(("submitLead", "submitBatch"))
-OPEN = frozenset(("getLive", "getReady", "getSchema", "getSchemaFile"))
+WEBHOOKS = ("postSes", "postSendgrid", "postMailgun", "postPostmark")
+OPEN = frozenset(("getLive", "getReady", "getSchema", "getSchemaFile", "getUnsubscribe", "postUnsubscribe", *WEBHOOKS))
 NOTE = (
-    "With API keys every call but health and this document needs one; `admin` holds all scopes, `read:pii` holds "
-    "`read`. Without `read:pii` personal data is masked. Without API keys this machine alone is served: another Host "
-    "is a 421, a proxy or a page of another site a 403."
+    "With API keys every call but health, this document, links in mails and webhooks needs one; `admin` holds all "
+    "scopes, `read:pii` holds `read`. Without `read:pii` personal data is masked. Without API keys this machine alone "
+    "is served: another Host is a 421, a proxy or a page of another site a 403."
 )
 
 SECURITY_SCHEMES: Json = {

@@ -41,7 +41,9 @@ def _previews() -> Json:
                 f"preview{kind.title()}",
                 f"The {kind} mail as it would be sent",
                 {"200": {"description": "HTML, or text where only that is accepted", "content": pages}} | words,
-                parameters=parameters(queries.PreviewQuery),
+                parameters=parameters(
+                    queries.NotificationPreviewQuery if kind == "notification" else queries.PreviewQuery
+                ),
             )
         }
         for kind in ("notification", "welcome")

@@ -7,8 +7,10 @@ from typing import Any
 from leadstream_api import limits, queries
 from leadstream_api.bodies import FORM, JSON, MULTIPART, NDJSON
 from leadstream_api.problems import MEDIA_TYPE
+from leadstream_mail.adf.reading import MEDIA_TYPES
 
 Json = dict[str, Any]
+ADF = MEDIA_TYPES[0]
 
 _WORDS = {
     400: "The body cannot be read, or a parameter is wrong",
@@ -95,16 +97,21 @@ TRACE = {
 }
 _LOCATION = {"Location": {"schema": {"type": "string"}, "description": "Where to read it"}}
 _REPLAYED = {"Idempotent-Replayed": {"schema": {"type": "string", "enum": ["true"]}, "description": "On a repeat"}}
+_ERASED_IN_SPOOL = "It is erased in the spool; Redis is told once it is back"
 _RECORD = f"At most {limits.RECORD_BYTES} bytes."
+_LEAD = (
+    f"At most {limits.LEAD_BYTES} bytes, {limits.FORM_FIELDS} form fields and 200 levels of nesting. Strict: "
+    "numbers are not taken as texts nor texts as numbers, unknown JSON fields are refused. Of a repeated JSON key "
+    "the last value counts, everywhere. ADF 1.0 is taken as application/xml and text/xml too. With a publishable key a "
+    "page may add `cf-turnstile-response`, in forms and in JSON; it is wanted where Turnstile is set up."
+)
 
 
 def _leads() -> Json:
-    lead = (
-        f"At most {limits.LEAD_BYTES} bytes, {limits.FORM_FIELDS} form fields and 200 levels of nesting. Strict: "
-        "numbers are not taken as texts nor texts as numbers, unknown JSON fields are refused. Of a repeated JSON key "
-        "the last value counts, everywhere."
-    )
     lead_content = content(JSON, "Lead") | content(FORM, "LeadForm") | content(MULTIPART, "LeadForm")
+    lead_content |= content(ADF, "AdfDocument")
+    erase_words = problems(400, 404, 409, 503)
+    erase_words["409"]["description"] = "It was stored in the clear: there is no key to destroy"
     accepted = answer("The lead is stored", "LeadAccepted", _LOCATION | _REPLAYED)
     return {
         "/leads": {
@@ -113,7 +120,7 @@ def _leads() -> Json:
                 "Take a lead in",
                 {"202": accepted} | problems(*_BODY_FAULTS, 409, 503),
                 parameters=[IDEMPOTENCY, TRACE],
-                requestBody={"required": True, "description": lead, "content": lead_content},
+                requestBody={"required": True, "description": _LEAD, "content": lead_content},
             ),
             "get": operation(
                 "listLeads",
@@ -130,7 +137,14 @@ def _leads() -> Json:
                 "A lead, its mails and their attempts",
                 {"200": answer("The lead", "LeadView")} | problems(400, 404, 503),
                 parameters=[path_parameter("lead_id", "As the POST answered")],
-            )
+            ),
+            "delete": operation(
+                "eraseLead",
+                "Erase a lead's personal data",
+                {"204": answer("It is erased, and was perhaps before"), "202": answer(_ERASED_IN_SPOOL)} | erase_words,
+                description="Destroys the key that the lead is sealed under. Mails that wait are not sent any more.",
+                parameters=[path_parameter("lead_id", "As the POST answered"), *parameters(queries.EraseQuery)],
+            ),
         },
     }
 
@@ -202,6 +216,14 @@ def _suppressions() -> Json:
                 {"201": answer("Suppressed", "SuppressionView", _LOCATION)} | problems(*_BODY_FAULTS, 503),
                 requestBody={"required": True, "description": _RECORD, "content": content(JSON, "SuppressionDraft")},
             ),
+        },
+        "/suppressions/send-held": {
+            "post": operation(
+                "sendHeld",
+                "Send what was skipped while a subscriber's address got no mail",
+                {"200": answer("Asked for, each mail once", "HeldAnswer")} | problems(404, *_BODY_FAULTS, 503),
+                requestBody={"required": True, "description": _RECORD, "content": content(JSON, "HeldDraft")},
+            )
         },
         "/suppressions/{address}": {
             "delete": operation(

@@ -12,11 +12,12 @@ from leadstream_api.batch import LineRefused, LineTaken
 from leadstream_api.directory import SubscriberList, SubscriberView, SuppressionDraft, SuppressionList, SuppressionView
 from leadstream_api.figures import DeadLetterPage, StreamList, SubscriberStatsList
 from leadstream_api.health import Readiness
+from leadstream_api.held import HeldAnswer, HeldDraft
 from leadstream_api.problems import FieldError
 from leadstream_api.redrives import Redriven
 from leadstream_events.schemas.lead import Lead
 from leadstream_events.schemas.subscriber import SubscriberDraft, SubscriberPatch
-from leadstream_events.views import LeadPage, LeadView
+from leadstream_events.views_leads import LeadPage, LeadView
 from leadstream_events.views_stats import Series, Totals
 
 
@@ -37,7 +38,15 @@ class Live:
     status: Literal["ok"]
 
 
-REQUESTS = (Lead, SubscriberDraft, SubscriberPatch, SuppressionDraft)
+@dataclass(frozen=True, slots=True)
+class WebhookResults:
+    """How many events were in a body, and how many of them came to what; `foreign` ones are of no mail of ours."""
+
+    events: int
+    results: dict[str, int]
+
+
+REQUESTS = (Lead, SubscriberDraft, SubscriberPatch, SuppressionDraft, HeldDraft)
 ANSWERS = (
     LeadAccepted,
     LeadPage,
@@ -54,9 +63,11 @@ ANSWERS = (
     StreamList,
     DeadLetterPage,
     Redriven,
+    HeldAnswer,
     Readiness,
     Live,
     FieldError,
+    WebhookResults,
 )
 
 _PROBLEM = {
@@ -84,6 +95,15 @@ _FORM = {
     "required": ["full_name", "email"],
     "properties": {"full_name": {"type": "string"}, "email": {"type": "string", "format": "email"}},
     "additionalProperties": {"type": "string"},
+}
+_ADF = {
+    "type": "string",
+    "title": "AdfDocument",
+    "description": (
+        "An ADF 1.0 document with one prospect. Document types, entities and external references are refused. Errors "
+        "name the XML element by its path, as in `/adf/prospect/vehicle[2]/year`. What a lead has no field for is kept "
+        "as metadata under `adf.`; what was mended or guessed is listed in `adf.warnings`."
+    ),
 }
 _MASKED = {
     "type": "object",
@@ -116,7 +136,7 @@ def build_schemas() -> dict[str, Any]:
     ]
     _, found = TypeAdapter.json_schemas([*inputs, *outputs], ref_template="#/components/schemas/{model}")
     schemas: dict[str, Any] = dict(found["$defs"])
-    schemas |= {"Problem": _PROBLEM, "LeadForm": _FORM, "MaskedLead": _MASKED}
+    schemas |= {"Problem": _PROBLEM, "LeadForm": _FORM, "AdfDocument": _ADF, "MaskedLead": _MASKED}
     schemas["LeadView"]["properties"]["lead"]["anyOf"].append({"$ref": "#/components/schemas/MaskedLead"})
     for name, notes in _FORMATS.items():
         for key in (name, f"{name}-Input"):
@@ -129,7 +149,7 @@ def build_schemas() -> dict[str, Any]:
 
 def _refuse_nulls(properties: dict[str, Any]) -> None:
     """PATCH takes null for what can be taken away only."""
-    for name in ("email", "name", "active"):
+    for name in ("email", "name", "active", "format"):
         field = properties[name]
         field |= next(each for each in field.pop("anyOf") if each.get("type") != "null")
         field.pop("default", None)

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from leadstream_api import limits
 from leadstream_events import logs
-from leadstream_events.errors import Backpressure, Conflict, NotFound
+from leadstream_events.errors import ArchiveUnavailable, Backpressure, Conflict, NotFound
 from leadstream_events.redis_client import classify
 
 MEDIA_TYPE = "application/problem+json"
@@ -172,6 +172,10 @@ def problem_of(error: Exception) -> Problem:
             return Problem(409, "conflict", str(error))
         case NotFound():
             return Problem(404, "not-found", "There is no such resource")
+        case ArchiveUnavailable():
+            _log.error("the archive cannot be read", error=str(error))
+            detail = "What was archived cannot be read now; `leadstream archive verify` says more"
+            return Problem(503, "archive-unavailable", detail, headers={"Retry-After": str(limits.RETRY_AFTER_S)})
         case HTTPException():
             return _from_framework(error)
     cause = classify(error)

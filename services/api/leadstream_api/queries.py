@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from leadstream_api import limits
 from leadstream_api.problems import bad_parameters, field_error, field_errors
 from leadstream_events.schemas.lead import Instant
+from leadstream_events.schemas.subscriber import MailFormat
 from leadstream_events.text import single_line
 from leadstream_events.views_stats import Bucket
 
@@ -66,6 +67,18 @@ class PreviewQuery(_Query):
     """Which lead's mail; a made-up one without."""
 
     lead_id: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
+
+
+class EraseQuery(_Query):
+    """Why; it is stored for good, so it must not name the person."""
+
+    reason: Annotated[str, StringConstraints(max_length=300), AfterValidator(single_line)] = ""
+
+
+class NotificationPreviewQuery(PreviewQuery):
+    """And how it is written."""
+
+    format: MailFormat = MailFormat.HTML
 
 
 class RedriveQuery(_Query):

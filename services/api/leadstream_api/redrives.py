@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from litestar import post
-
 from leadstream_api.access import Scope, Via, current, require
 from leadstream_api.answers import json_answer
 from leadstream_api.context import redis_errors, services_of
 from leadstream_api.problems import Problem
 from leadstream_api.queries import RedriveQuery, read_query
-from leadstream_api.routing import Answer, Incoming, path_value
+from leadstream_api.routing import Answer, Incoming, path_value, post
 from leadstream_events import dead_letters
 from leadstream_events.redrive import Redriver
 from leadstream_events.redrive_rules import Actor

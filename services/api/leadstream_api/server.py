@@ -14,15 +14,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import uvicorn
 import uvloop
 
 from leadstream_api.app import create_app
 from leadstream_events import logs
+from leadstream_events.error_reports import report_errors
 from leadstream_events.errors import ConfigurationError
+from leadstream_events.garbage import keep_what_is_loaded
 from leadstream_events.notify import Notifier
 from leadstream_events.settings import Settings
+from leadstream_events.tracing import recording
 
 _GRACE_S = 5
 _KEEP_ALIVE_S = 30
@@ -104,28 +108,38 @@ def listen(host: str, port: int) -> socket.socket:
     return sock
 
 
-def serve(settings: Settings, host: str | None = None, port: int | None = None) -> None:
-    """Serves until SIGTERM or SIGINT. Port 0 takes a free one; the ready line names it.
+def open_address(settings: Settings) -> socket.socket:
+    """Returns a socket bound to `API_HOST` and `API_PORT`; port 0 takes a free one.
 
     Raises `ConfigurationError` when the address is not safe or cannot be had.
     """
-    bind_host = settings.api_host if host is None else host
-    require_safe_bind(settings, bind_host)
+    require_safe_bind(settings, settings.api_host)
+    return listen(settings.api_host, settings.api_port)
+
+
+def serve(settings: Settings, *, listening: socket.socket | None = None, app: Any = None) -> None:
+    """Serves until SIGTERM or SIGINT; the ready line names the address.
+
+    `listening` and `app`: what `open_address` and `create_app` would return. Raises `ConfigurationError` as they do.
+    """
     logs.setup(settings.log_format, "api")
-    notifier = Notifier.from_environment()
-    sock = listen(bind_host, settings.api_port if port is None else port)
-    shown = f"[{bind_host}]" if ":" in bind_host else bind_host
-    server = Server(_config(settings, notifier), f"http://{shown}:{sock.getsockname()[1]}", notifier)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    report_errors(settings.error_webhook, "api")
+    notifier = Notifier.from_environment(settings.heartbeat_file)
+    sock = listening or open_address(settings)
+    host, port = sock.getsockname()[:2]
+    shown = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    server = Server(_config(app or create_app(settings), notifier), shown, notifier)
+    keep_what_is_loaded()
+    with recording(settings.otel_exporter, "api"), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(server.serve(sockets=[sock]))
 
 
-def _config(settings: Settings, notifier: Notifier) -> uvicorn.Config:
+def _config(app: Any, notifier: Notifier) -> uvicorn.Config:
     async def alive() -> None:
         notifier.alive()
 
     return uvicorn.Config(
-        create_app(settings),
+        app,
         http="httptools",
         ws="none",
         lifespan="on",

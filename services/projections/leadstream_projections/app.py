@@ -15,10 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from leadstream_projections.lean_faust import WITHOUT_AIOHTTP  # before faust  # isort: skip
 import faust
 from faust.app.base import BootStrategy
 
 from leadstream_events.effects import Settlement
+from leadstream_events.lean_imports import standing_in
 from leadstream_events.runtime.delivery import Delivery
 from leadstream_projections.counters import Projection
 from leadstream_projections.store import settlements
@@ -74,7 +76,8 @@ class ProjectionApp(faust.App):
             stream_wait_empty=False,  # else one unfinished value blocks SIGTERM for minutes
             stream_recovery_delay=0.0,
         )
-        self._channels: dict[str, Any] = {item.name: self._start_agent(item) for item in projections}
+        with standing_in(WITHOUT_AIOHTTP):
+            self._channels: dict[str, Any] = {item.name: self._start_agent(item) for item in projections}
 
     async def __aenter__(self) -> ProjectionApp:
         await super().__aenter__()

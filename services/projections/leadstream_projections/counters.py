@@ -20,25 +20,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, Protocol
 
-from leadstream_events.envelope import Event, rfc3339
+from leadstream_events.envelope import rfc3339
 from leadstream_events.keys import EMAILS, LEADS, OUTCOMES, PROJECTION_PREFIX
-from leadstream_events.schemas import events as e
-
-OfMail: TypeAlias = (
-    e.EmailRequested
-    | e.EmailSent
-    | e.EmailDeferred
-    | e.EmailFailed
-    | e.EmailSkipped
-    | e.EmailOutcomeUnknown
-    | e.EmailBounced
-    | e.EmailComplained
-    | e.MailSettled
-)
 
 MAIL_METRICS = {
     "EmailRequested": "requested",
@@ -52,9 +39,28 @@ MAIL_METRICS = {
 }
 METRICS = {"LeadReceived": "leads", **MAIL_METRICS}
 TIMELINE = frozenset({"LeadErased", "MailSettled", "DeadLetterRedriven", "DeadLetterDropped", *METRICS})
+ENDS_OF_ATTEMPTS = frozenset({"EmailSent", "EmailDeferred", "EmailOutcomeUnknown"})
+REPORTED = frozenset({"EmailBounced", "EmailComplained"})
 NOT_IN_SERIES = frozenset({"bounced", "complained"})
 
 MINUTES_KEPT_S = 8 * 86_400
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Countable(Protocol):
+    """What counting asks of an event: an `Event`, or what `quick_decode.py` makes of an entry. `data` has the
+    attributes of the event's model; which model that is, only `type` says."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def time(self) -> datetime: ...
+    @property
+    def subject(self) -> str: ...
+    @property
+    def data(self) -> Any: ...
 
 
 class Place(NamedTuple):
@@ -81,13 +87,15 @@ class Projection:
     """A named set of counters over some streams, consumed by a group of its own.
 
     `lifetimes_s`: the kind of a part (what stands before its colon) to the seconds it is kept after its last change.
+    `of_leads`: its parts are leads, and end when trimming forgets the lead.
     """
 
     name: str
     version: int
     streams: tuple[str, ...]
-    increments: Callable[[Event, Place], Increments]
+    increments: Callable[[Countable, Place], Increments]
     lifetimes_s: Mapping[str, int] = field(default_factory=dict)
+    of_leads: bool = False
 
     @property
     def group(self) -> str:
@@ -99,60 +107,90 @@ class Projection:
         return self.lifetimes_s.get(part.partition(":")[0])
 
 
-def mail_metric(event: Event) -> str | None:
+def mail_metric(event: Countable) -> str | None:
     """What an event of a mail counts as, or None.
 
     A redriven mail was counted as requested before. A mail that a person settled counts as what the person found.
+    However many reports come back, a mail bounces once and is complained of once.
     """
-    if isinstance(event.data, e.MailSettled):
-        return "sent" if event.data.sent else "failed"
-    if isinstance(event.data, e.EmailRequested) and event.data.redrives:
+    kind = event.type
+    if kind in REPORTED and event.data.again:
         return None
-    return MAIL_METRICS.get(event.type)
+    if kind == "MailSettled":
+        return "sent" if event.data.sent else "failed"
+    if kind == "EmailRequested" and event.data.redrives:
+        return None
+    return MAIL_METRICS.get(kind)
 
 
-def totals(event: Event, place: Place) -> Increments:
+def totals(event: Countable, place: Place) -> Increments:
     """Everything, added up."""
-    data = event.data
+    kind, data = event.type, event.data
+    if kind == "LeadReceived":
+        return _totals(METRICS[kind], None, None, False)
     metric = mail_metric(event)
-    if isinstance(data, e.LeadReceived):
-        return (Increment("", METRICS[event.type]),)
     if metric is None:
         return ()
-    fields = [metric, f"{metric}:{cast(OfMail, data).kind}"]
-    if isinstance(data, e.EmailFailed):
-        fields.append(f"failed:{data.cause}")
-    elif isinstance(data, e.MailSettled) and not data.sent:
-        fields.append("failed:settled")
-    elif isinstance(data, e.EmailSkipped):
-        fields.append(f"skipped:{data.reason}")
-    if is_attempt(data):
+    detail: str | None = None
+    if kind == "EmailFailed":
+        detail = data.cause
+    elif kind == "MailSettled" and not data.sent:
+        detail = "settled"
+    elif kind == "EmailSkipped":
+        detail = data.reason
+    return _totals(metric, data.kind, detail, is_attempt(event))
+
+
+@lru_cache(maxsize=4096)
+def _totals(metric: str, mail_kind: str | None, detail: str | None, attempt: bool) -> Increments:
+    fields = [metric]
+    if mail_kind is not None:
+        fields.append(f"{metric}:{mail_kind}")
+    if detail is not None:
+        fields.append(f"{metric}:{detail}")
+    if attempt:
         fields.append("attempts")
     return tuple(Increment("", name) for name in fields)
 
 
-def is_attempt(data: e.EventData) -> bool:
+def is_attempt(event: Countable) -> bool:
     """True when the event ends an SMTP attempt. A failure without an SMTP answer (retries used up) had none."""
-    if isinstance(data, e.EmailFailed):
-        return data.failure is not None
-    return isinstance(data, e.EmailSent | e.EmailDeferred | e.EmailOutcomeUnknown)
+    if event.type == "EmailFailed":
+        return event.data.failure is not None
+    return event.type in ENDS_OF_ATTEMPTS
 
 
-def subscribers(event: Event, place: Place) -> Increments:
+def subscribers(event: Countable, place: Place) -> Increments:
     """What each subscriber got. The mail to the lead itself belongs to no subscriber."""
     metric = mail_metric(event)
     if metric is None:
         return ()
-    subscriber = cast(OfMail, event.data).subscriber_id
+    subscriber = event.data.subscriber_id
     if subscriber is None:
         return ()
-    counted = Increment("", f"{subscriber}:{metric}")
+    counted = _of_subscriber(subscriber, metric)
     if metric == "sent":
-        return counted, Increment("", f"{subscriber}:last_sent", value=rfc3339(event.time))
-    return (counted,)
+        return *counted, Increment("", f"{subscriber}:last_sent", 1, _stamp(event.time))
+    return counted
 
 
-def leads(event: Event, place: Place) -> Increments:
+@lru_cache(maxsize=16_384)
+def _of_subscriber(subscriber: str, metric: str) -> Increments:
+    return (Increment("", f"{subscriber}:{metric}"),)
+
+
+def _stamp(time: datetime) -> str:
+    """`rfc3339(time)`; most events share their second with others."""
+    since = time - _EPOCH
+    return f"{_second(since.days * 86_400 + since.seconds)}{time.microsecond // 1000:03}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second(seconds: int) -> str:
+    return rfc3339(_EPOCH + timedelta(seconds=seconds))[: -len("000Z")]
+
+
+def leads(event: Countable, place: Place) -> Increments:
     """One lead's mails counted, and a reference to every event of the lead."""
     if event.type not in TIMELINE:
         return ()
@@ -161,30 +199,33 @@ def leads(event: Event, place: Place) -> Increments:
     return (Increment(event.subject, metric), reference) if metric else (reference,)
 
 
-def series(event: Event, place: Place) -> Increments:
+def series(event: Countable, place: Place) -> Increments:
     """Counts by minute, hour and day of the event's own time, in UTC."""
-    metric = METRICS[event.type] if isinstance(event.data, e.LeadReceived) else mail_metric(event)
+    metric = METRICS[event.type] if event.type == "LeadReceived" else mail_metric(event)
     if metric is None or metric in NOT_IN_SERIES:
         return ()
-    metrics = (metric, f"sent:{cast(OfMail, event.data).kind}") if metric == "sent" else (metric,)
-    return _buckets(event.time.astimezone(UTC).replace(second=0, microsecond=0), metrics)
+    since = event.time - _EPOCH
+    return _buckets(since.days * 1440 + since.seconds // 60, metric, event.data.kind if metric == "sent" else None)
 
 
 @lru_cache(maxsize=4096)
-def _buckets(minute: datetime, metrics: tuple[str, ...]) -> Increments:
+def _buckets(minutes: int, metric: str, mail_kind: str | None) -> Increments:
+    """`minutes` since 1970."""
+    minute = _EPOCH + timedelta(minutes=minutes)
     buckets = (
         (f"minute:{minute:%Y%m%d}", f"{minute:%H:%M}"),
         (f"hour:{minute:%Y%m}", f"{minute:%dT%H}"),
         (f"day:{minute:%Y}", f"{minute:%m-%d}"),
     )
-    return tuple(Increment(part, f"{bucket} {metric}") for part, bucket in buckets for metric in metrics)
+    metrics = (metric,) if mail_kind is None else (metric, f"{metric}:{mail_kind}")
+    return tuple(Increment(part, f"{bucket} {each}") for part, bucket in buckets for each in metrics)
 
 
 ALL_OF_A_LEAD = (LEADS, EMAILS, OUTCOMES)
 
 TOTALS = Projection("totals", 1, ALL_OF_A_LEAD, totals)
 SUBSCRIBERS = Projection("subscribers", 1, (EMAILS, OUTCOMES), subscribers)
-PER_LEAD = Projection("leads", 1, ALL_OF_A_LEAD, leads)
+PER_LEAD = Projection("leads", 1, ALL_OF_A_LEAD, leads, of_leads=True)
 SERIES = Projection("series", 1, ALL_OF_A_LEAD, series, {"minute": MINUTES_KEPT_S})
 
 PROJECTIONS = (TOTALS, SUBSCRIBERS, PER_LEAD, SERIES)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from leadstream_events import keys, scripts
 from leadstream_events.effects import Argument
-from leadstream_events.envelope import Event
+from leadstream_events.entry_ids import entry_order as order
 from leadstream_events.errors import Conflict, Permanent
 from leadstream_events.redis_client import Client
-from leadstream_projections.counters import Place, Projection
+from leadstream_projections.counters import Countable, Place, Projection
+from leadstream_projections.forgotten import forgotten
 from leadstream_projections.rebuild_state import Filling, Letters, open_filling, read_generations, read_letters
-from leadstream_projections.sums import PartSums, add_up
+from leadstream_projections.sums import PartSums, add_up, merge
 
 # Fields of one key that one HMGET asks for: Lua hands over a few thousand values at the most.
 _FIELDS = 1_000
 
-Placed = tuple[Event, Place]
+# So much is gathered before it is stored: what a killed rebuild counts again, and how long one script may take.
+_ENTRIES, _COUNTERS = 10_000, 3_000
+
+Placed = tuple[Countable, Place]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +33,36 @@ class LastPage:
     sums: Mapping[str, PartSums]
 
 
+@dataclass(slots=True)
+class _Gathered:
+    """What some pages of one stream come to, not stored yet. `size`: counters that they touch, at the most."""
+
+    stream: str = ""
+    last: str = ""
+    entries: int = 0
+    size: int = 0
+    sums: dict[str, PartSums] = field(default_factory=dict)
+
+
 class Builder:
     """One projection in one partition: its generation that is being filled."""
 
-    def __init__(self, client: Client, projection: Projection, partition: int, filling: Filling) -> None:
-        self._client, self.projection, self.partition = client, projection, partition
+    def __init__(
+        self, client: Client, projection: Projection, partition: int, filling: Filling, *, archived: bool = False
+    ) -> None:
+        self._client, self.projection, self.partition, self._archived = client, projection, partition, archived
         self.generation, self._left_out = filling.generation, filling.left_out
         self._stored = {name: filling.positions.get(name, "") for name in projection.streams}
         self.planned = {name: position or "0-0" for name, position in self._stored.items()}
         self.done = filling.done
+        self._gathered = _Gathered()
 
     @classmethod
-    async def open(cls, client: Client, projection: Projection, partition: int) -> Builder:
-        """Goes on with the generation that is being filled, unless its definition or its letters are others by now."""
+    async def open(cls, client: Client, projection: Projection, partition: int, *, archived: bool = False) -> Builder:
+        """Goes on with the generation that is being filled, unless its definition or its letters are others by now.
+
+        `archived`: what it counts may tell of leads that trimming has forgotten; those are left out.
+        """
         letters = await read_letters(client, partition, projection.group)
         filling = (await read_generations(client, projection, partition)).filling
         give_up = None
@@ -50,14 +71,26 @@ class Builder:
         ):
             give_up = filling.generation
         opened = await open_filling(client, projection, partition, letters.given_up, give_up=give_up)
-        return cls(client, projection, partition, opened)
+        return cls(client, projection, partition, opened, archived=archived)
 
     async def begin_again(self, letters: Letters) -> Builder:
         """Gives the generation up for a new one: entries were given up, or redriven, after it was begun."""
         filling = await open_filling(
             self._client, self.projection, self.partition, letters.given_up, give_up=self.generation
         )
-        return Builder(self._client, self.projection, self.partition, filling)
+        return Builder(self._client, self.projection, self.partition, filling, archived=self._archived)
+
+    def base(self, generation: int) -> str:
+        """The key of a generation; those of its parts begin with it."""
+        return keys.projection(self.partition, self.projection.name, generation)
+
+    def stored(self, stream: str) -> str:
+        """Up to which entry of a stream the generation has counted, in Redis."""
+        return self._stored[stream] or "0-0"
+
+    def leaves_out(self, place: Place) -> bool:
+        """True for an entry that the group gave up."""
+        return f"{place.stream} {place.entry_id}" in self._left_out
 
     def sums_of(self, stream: str, placed: Sequence[Placed], after: str, last: str) -> dict[str, PartSums] | None:
         """What a page from `after` to `last` comes to, as far as it was not counted yet; None when all of it was.
@@ -70,7 +103,7 @@ class Builder:
         if mine != after:
             placed = [item for item in placed if order(item[1].entry_id) > order(mine)]
         if self._left_out:
-            placed = [item for item in placed if f"{stream} {item[1].entry_id}" not in self._left_out]
+            placed = [item for item in placed if not self.leaves_out(item[1])]
         self.planned[stream] = last
         try:
             return add_up(self.projection, placed)
@@ -86,15 +119,37 @@ class Builder:
                 return Permanent("uncountable", f"{what}: mend the projection; the live counters stay as they are")
         return Permanent("uncountable", f"{self.projection.group} raises, but not for any entry alone")
 
-    async def add(self, stream: str, sums: dict[str, PartSums], last: str, entries: int) -> None:
-        """Stores a page's sums and its last id in one step. Raises `Conflict` when somebody else fills it too."""
-        names, packed = self._packed(sums)
-        args: list[Argument] = [self.generation, stream, self._stored[stream], last, entries, *packed]
+    def gather(self, stream: str, sums: dict[str, PartSums], last: str, entries: int) -> None:
+        """Keeps what a page comes to until it is stored. One stream at a time: store before the next one."""
+        merge(self._gathered.sums, sums)
+        self._gathered.stream, self._gathered.last = stream, last
+        self._gathered.entries += entries
+        self._gathered.size += sum(len(each.counts) + len(each.greatest) for each in sums.values())
+        self.planned[stream] = last
+
+    @property
+    def full(self) -> bool:
+        """True when enough is gathered to be stored; in between, equal counters of later pages cost nothing."""
+        return self._gathered.entries >= _ENTRIES or self._gathered.size >= _COUNTERS
+
+    async def store(self) -> None:
+        """Stores what is gathered and its last id in one step. Raises `Conflict` when somebody else fills it too."""
+        made, self._gathered = self._gathered, _Gathered()
+        if not made.stream:
+            return
+        if self._archived and self.projection.of_leads:
+            live = (await read_generations(self._client, self.projection, self.partition)).live
+            for lead in await forgotten(self._client, self.partition, self.base(live), made.sums):
+                del made.sums[lead]
+        names, packed = self._packed(made.sums)
+        args: list[Argument] = [
+            self.generation, made.stream, self._stored[made.stream], made.last, made.entries, *packed,
+        ]  # fmt: skip
         names = [keys.rebuild(self.partition, self.projection.name), *names]
         if await scripts.run(self._client, scripts.REBUILD_ADD, names, args) != 1:
             raise Conflict(f"{self.projection.group} is being rebuilt by another process: let it finish, or try again")
-        self._stored[stream] = last
-        self.done += entries
+        self._stored[made.stream] = made.last
+        self.done += made.entries
 
     async def swap(self, letters: Letters, last_pages: Mapping[str, LastPage]) -> str:
         """Adds a last page per stream and tries to make this the live generation, all in one step.
@@ -135,9 +190,3 @@ class Builder:
                 args += (name for name, _ in pairs)
                 args += (value for _, value in pairs)
         return names, args
-
-
-def order(entry_id: str) -> tuple[int, int]:
-    """The order of entry ids."""
-    ms, _, sequence = entry_id.partition("-")
-    return int(ms), int(sequence or 0)

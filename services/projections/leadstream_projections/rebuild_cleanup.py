@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from leadstream_events import keys
 from leadstream_events.redis_client import Client
-from leadstream_projections.counters import PROJECTIONS
 
 STEP = 500
 
@@ -23,13 +22,6 @@ async def delete_retired(client: Client, projection: str, partition: int) -> int
             deleted += await _delete_generation(client, keys.projection(partition, projection, int(name[len(mark) :])))
             await client.hdel(pointers, name)
     return deleted
-
-
-async def delete_all_retired(client: Client, partitions: int) -> int:
-    """What rebuilds that were killed after their swap left behind, of every projection."""
-    return sum(
-        [await delete_retired(client, each.name, number) for number in range(partitions) for each in PROJECTIONS]
-    )
 
 
 async def _delete_generation(client: Client, key: str) -> int:

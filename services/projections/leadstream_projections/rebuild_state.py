@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from leadstream_archive.history import History
 from leadstream_events import keys, scripts
 from leadstream_events.effects import Argument
 from leadstream_events.redis_client import Client
@@ -31,16 +32,20 @@ class Filling:
 
 @dataclass(frozen=True, slots=True)
 class Generations:
-    """A projection's generations in one partition. `retired` ones are to be deleted."""
+    """A projection's generations in one partition. `retired` ones are to be deleted.
+
+    `doubtful`: its group was destroyed while entries were in work, so that some may have counted twice.
+    """
 
     live: int
     version: int
     retired: tuple[int, ...]
     filling: Filling | None
+    doubtful: bool = False
 
     def needs_rebuild(self, projection: Projection) -> bool:
-        """True when the live generation was counted by another definition than the code's."""
-        return self.version != projection.version
+        """True when the live generation was counted by another definition than the code's, or is doubtful."""
+        return self.doubtful or self.version != projection.version
 
 
 def parse_filling(fields: Mapping[bytes, bytes]) -> Filling | None:
@@ -71,7 +76,22 @@ async def read_generations(client: Client, projection: Projection, partition: in
         int(own.get(f"{projection.name} version", FIRST_VERSION)),
         tuple(sorted(int(name.removeprefix(mark)) for name in own if name.startswith(mark))),
         parse_filling(filling),
+        f"{projection.name} doubtful" in own,
     )
+
+
+async def note_lost_group(client: Client, projection: Projection, partition: int) -> bool:
+    """Marks the counters as doubtful when the group, created again just now, begins below what it had counted.
+
+    A checkpoint that says `<id` was stored while that entry was in work: of those behind it, some had been counted. The
+    group's next commit writes another one, so this must be asked before the group reads.
+    """
+    names = [f"{projection.group} {keys.stream(partition, name)}" for name in projection.streams]
+    marks = await client.hmget(keys.checkpoints(partition), names)
+    if not any(mark and mark.startswith(b"<") for mark in marks):
+        return False
+    await client.hset(keys.projection_pointer(partition), f"{projection.name} doubtful", 1)
+    return True
 
 
 async def note_version(client: Client, projection: Projection, partition: int) -> int:
@@ -156,12 +176,15 @@ def _given_up(fields: Mapping[bytes, bytes], group: str) -> str | None:
         return None
 
 
-async def missing_entries(client: Client, partition: int, streams: Iterable[str]) -> int:
-    """How many entries were deleted or trimmed from these streams since they were made (XINFO STREAM)."""
-    missing = 0
-    for name in streams:
-        key = keys.stream(partition, name)
-        if await client.exists(key):
-            info = await client.xinfo_stream(key)
-            missing += int(info["entries-added"]) - int(info["length"])
-    return missing
+async def missing_entries(history: History, partition: int, streams: Iterable[str]) -> int:
+    """How many entries that were ever added to these streams are neither there nor in the archive."""
+    return sum([await history.missing(partition, name) for name in streams])
+
+
+async def ever_added(history: History, partition: int, stream: str) -> int:
+    """How many entries there are to read, about: with an archive, all that were ever added (XINFO STREAM)."""
+    key = keys.stream(partition, stream)
+    if not await history.client.exists(key):
+        return 0
+    info = await history.client.xinfo_stream(key)
+    return int(info["entries-added"] if history.archive else info["length"])

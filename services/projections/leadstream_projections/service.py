@@ -7,32 +7,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 
 from structlog.stdlib import get_logger
 
 from leadstream_events.effects import Settlement
 from leadstream_events.redis_client import Client, classify, connect
+from leadstream_events.retention import interval_s
 from leadstream_events.runtime.batch import Handle
 from leadstream_events.runtime.consumer import Consumer
-from leadstream_events.runtime.delivery import Delivery
+from leadstream_events.runtime.delivery import Delivery, Memory
 from leadstream_events.runtime.hooks import Hooks
 from leadstream_events.runtime.policy import ConsumerPolicy
 from leadstream_events.runtime.service import Runnable, batch_consumer, boot_name, policy_of, run_service
 from leadstream_events.settings import Settings
 from leadstream_projections.app import Batch, ProjectionApp
+from leadstream_projections.auto_rebuild import INTERVAL_S as REBUILD_S
+from leadstream_projections.auto_rebuild import AutoRebuild
+from leadstream_projections.consumer_cleanup import INTERVAL_S as CLEANUP_S
+from leadstream_projections.consumer_cleanup import ConsumerCleanup
 from leadstream_projections.counters import PROJECTIONS, Projection
-from leadstream_projections.maintenance import Maintenance, interval_s
-from leadstream_projections.rebuild_state import note_version
+from leadstream_projections.maintenance import Maintenance
+from leadstream_projections.rebuild_state import note_lost_group, note_version
 from leadstream_projections.store import Store
 
 logger = get_logger("leadstream.projections")
 
 SERVICE = "projections"
-BATCH = 200
+BATCH = 500
 # Counters may lag this much: a small batch costs nearly as much as a large one.
-LINGER_S = 0.05
+LINGER_S = 0.1
 
 
 class AppGuard:
@@ -73,11 +78,20 @@ async def start_consumer(
     name: str,
     policy: ConsumerPolicy | None = None,
     hooks: Hooks | None = None,
+    memory: Memory | None = None,
 ) -> Consumer:
     """Wires the consumer of one projection in one partition; it stops with the stack."""
 
+    bound: list[Client] = []
+
     def bind(client: Client) -> Handle:
+        bound.append(client)
         return make_handle(app, projection, Store(client, projection, partition), partition)
+
+    async def look_again() -> None:
+        if await note_lost_group(bound[0], projection, partition):
+            mend = f"leadstream projections rebuild {projection.name}"
+            logger.warning("group was destroyed while it worked", projection=projection.name, mend=mend)
 
     return await stack.enter_async_context(
         batch_consumer(
@@ -89,6 +103,8 @@ async def start_consumer(
             name=name,
             make_handle=bind,
             hooks=hooks,
+            memory=memory,
+            on_group_created=look_again,
         )
     )
 
@@ -98,7 +114,7 @@ async def note_versions(settings: Settings, projections: Sequence[Projection]) -
 
     Redis being away is no reason not to start: `projections status` says it too.
     """
-    client = connect(settings.redis_url, timeout_s=5.0)
+    client = connect(settings.redis, timeout_s=5.0)
     changed = []
     try:
         for projection in projections:
@@ -115,18 +131,28 @@ async def note_versions(settings: Settings, projections: Sequence[Projection]) -
     return changed
 
 
-async def schedule_retention(
-    stack: AsyncExitStack, settings: Settings, app: ProjectionApp, retain_s: float, name: str
+async def schedule(
+    stack: AsyncExitStack, settings: Settings, app: ProjectionApp, projections: Sequence[Projection], name: str
 ) -> None:
-    """Has the app trim periodically; its connection closes with the stack, after the app has stopped."""
-    client = connect(settings.redis_url, timeout_s=5.0)
+    """Gives the app its periodic work; its connection closes with the stack, after the app has stopped."""
+    client = connect(settings.redis, timeout_s=5.0)
     stack.push_async_callback(client.aclose)
-    maintenance = Maintenance(client, partitions=settings.partitions, retain_s=retain_s, name=name)
+    dead_after_s = policy_of(settings).forget_consumers_after_s
+    cleanup = ConsumerCleanup(client, partitions=settings.partitions, dead_after_s=dead_after_s, name=name)
+    _every(app, CLEANUP_S, cleanup.run)
+    if settings.retain is not None and settings.archive_url is None:  # else the archiver trims
+        retain_s = settings.retain
+        maintenance = Maintenance(client, partitions=settings.partitions, retain_s=retain_s, name=name)
+        _every(app, interval_s(retain_s), maintenance.run)
+    if settings.projections_auto_rebuild:
+        _every(app, REBUILD_S, AutoRebuild(client, settings, projections, name).run)
 
-    async def trim() -> None:
-        await maintenance.run()
 
-    app.timer(interval=interval_s(retain_s))(trim)
+def _every(app: ProjectionApp, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+    async def act() -> None:
+        await work()
+
+    app.timer(interval=seconds)(act)
 
 
 async def run(settings: Settings, projections: Sequence[Projection] = PROJECTIONS) -> None:
@@ -143,11 +169,11 @@ async def run(settings: Settings, projections: Sequence[Projection] = PROJECTION
         await note_versions(settings, projections)
         name = boot_name(SERVICE)
         made = ProjectionApp(projections)
-        if settings.retain is not None:
-            await schedule_retention(stack, settings, made, settings.retain, name)
+        await schedule(stack, settings, made, projections, name)
         app = await stack.enter_async_context(made)
+        memories = [Memory() for _ in range(settings.partitions)]
         consumers = [
-            await start_consumer(stack, settings, app, projection, partition, name=name)
+            await start_consumer(stack, settings, app, projection, partition, name=name, memory=memories[partition])
             for partition in range(settings.partitions)
             for projection in projections
         ]

@@ -12,19 +12,22 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from leadstream_archive.history import History
 from leadstream_events import keys
+from leadstream_events.entry_ids import entry_order as order
 from leadstream_events.errors import Conflict
+from leadstream_events.forgotten_leads import without_ledger
 from leadstream_events.redis_client import Client
 from leadstream_projections.counters import PER_LEAD, Projection
-from leadstream_projections.rebuild_builder import order
-from leadstream_projections.rebuild_state import missing_entries, read_generations, read_letters
+from leadstream_projections.forgotten import has_counters
+from leadstream_projections.rebuild_state import ever_added, missing_entries, read_generations, read_letters
 from leadstream_projections.verify_count import Counts, Raw, Tally, bucket_of, read_raw
 
 PAGE = 1_000
 # How many leads are counted at a time: what bounds the memory.
 LEADS_AT_ONCE = 50_000
 # Minutes are kept for 8 days after they were last counted in: of older ones nothing is known.
-_MINUTES_KNOWN = timedelta(days=7)
+MINUTES_KNOWN = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +66,42 @@ class Finished:
         return f"{stream} {entry_id}" not in self.given_up
 
 
-async def verify(client: Client, projection: Projection, partition: int, now: datetime) -> Verified:
-    """Compares every counter of one projection in one partition. Raises `Conflict` when entries were trimmed."""
-    missing = await missing_entries(client, partition, projection.streams)
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One instant: up to where a group was handed each stream, what was pending for it, and what some hashes held."""
+
+    until: Mapping[str, str]
+    pending: frozenset[tuple[str, str]]
+    hashes: Sequence[dict[str, int | str]]
+
+
+async def verify(
+    client: Client, projection: Projection, partition: int, now: datetime, history: History | None = None
+) -> Verified:
+    """Compares every counter of one projection in one partition.
+
+    Raises `Conflict` when entries were trimmed and are in no archive (`history`).
+    """
+    past = history or History(client, None)
+    missing = await missing_entries(past, partition, projection.streams)
     if missing:
-        raise Conflict(f"{missing} entries of partition {partition} were trimmed: counters cannot be counted again")
+        raise Conflict(
+            f"{missing} entries of partition {partition} were trimmed and are in no archive: "
+            "counters cannot be counted again"
+        )
     generation = (await read_generations(client, projection, partition)).live
     out = Verified()
     if projection.name == PER_LEAD.name:
-        buckets = 1 + int(await client.xlen(keys.stream(partition, keys.LEADS))) // LEADS_AT_ONCE
+        buckets = 1 + await ever_added(past, partition, keys.LEADS) // LEADS_AT_ONCE
         for bucket in range(buckets):
-            await _verify_leads(client, projection, partition, generation, Tally("leads", bucket, buckets), out)
+            await _verify_leads(past, projection, partition, generation, Tally("leads", bucket, buckets), out)
         return out
     found, finished = await _snapshot(client, projection, partition, generation)
     tally = Tally(projection.name)
-    async for entry in entries(client, partition, projection.streams, finished.until):
+    async for entry in entries(past, partition, projection.streams, finished.until):
         if finished.has(entry.stream, entry.entry_id):
             tally.take(entry)
-    oldest = f"minute:{now - _MINUTES_KNOWN:%Y%m%d}"
+    oldest = f"minute:{now - MINUTES_KNOWN:%Y%m%d}"
     known = {part for part in {*found, *tally.counts} if not part.startswith("minute:") or part >= oldest}
     _compare(projection, partition, known, found, tally.counts, out)
     return out
@@ -91,24 +112,23 @@ async def _snapshot(client: Client, projection: Projection, partition: int, gene
     base = keys.projection(partition, projection.name, generation)
     while True:
         letters = await read_letters(client, partition, projection.group)
-        names = [base, *[key async for key in _parts(client, base)]]
-        state, found = await _at_once(client, projection, partition, names)
-        after = {key async for key in _parts(client, base)}
+        names = [base, *[key async for key in parts_of(client, base)]]
+        seen = await snapshot_of(client, projection, partition, names)
+        after = {key async for key in parts_of(client, base)}
         same = await read_letters(client, partition, projection.group) == letters
         if same and after <= set(names):  # else a new hour began just now, or a letter came or went
             break
-    counts = {name[len(base) + 1 :]: values for name, values in zip(names, found, strict=True) if values}
-    return counts, Finished(*state, letters.given_up)
+    counts = {name[len(base) + 1 :]: values for name, values in zip(names, seen.hashes, strict=True) if values}
+    return counts, Finished(seen.until, seen.pending, letters.given_up)
 
 
-async def _parts(client: Client, base: str) -> AsyncIterator[str]:
+async def parts_of(client: Client, base: str) -> AsyncIterator[str]:
+    """The keys below this one (SCAN); one may be told twice."""
     async for key in client.scan_iter(match=f"{base}:*", count=PAGE):
         yield key.decode()
 
 
-async def _at_once(
-    client: Client, projection: Projection, partition: int, names: Sequence[str]
-) -> tuple[tuple[dict[str, str], frozenset[tuple[str, str]]], list[dict[str, int | str]]]:
+async def snapshot_of(client: Client, projection: Projection, partition: int, names: Sequence[str]) -> Snapshot:
     """One transaction (MULTI): where the group stands, what is pending for it, and these hashes."""
     streams = [name for name in projection.streams if await client.exists(keys.stream(partition, name))]
     async with client.pipeline(transaction=True) as pipe:
@@ -127,35 +147,39 @@ async def _at_once(
             if group["name"] == projection.group.encode():
                 until[name] = group["last-delivered-id"].decode()
                 pending |= {(name, item["message_id"].decode()) for item in waiting}
-    hashes = [{name.decode(): value.decode() for name, value in found.items()} for found in replies[2 * len(streams) :]]
-    return (until, frozenset(pending)), hashes
+    hashes: list[dict[str, int | str]] = [
+        {name.decode(): value.decode() for name, value in found.items()} for found in replies[2 * len(streams) :]
+    ]
+    return Snapshot(until, frozenset(pending), hashes)
 
 
 async def entries(
-    client: Client, partition: int, streams: Iterable[str], until: Mapping[str, str] | None = None, after: str = "-"
+    history: History,
+    partition: int,
+    streams: Iterable[str],
+    until: Mapping[str, str] | None = None,
+    after: str = "0-0",
 ) -> AsyncIterator[Raw]:
-    """Every readable entry of these streams up to `until`, stream by stream."""
+    """Every readable entry of these streams after `after` and up to `until`, stream by stream."""
     for name in streams:
-        position, last = after, until.get(name, "0-0") if until is not None else "+"
-        while True:
-            page = await client.xrange(keys.stream(partition, name), position, last, count=PAGE)
+        last = None if until is None else until.get(name, "0-0")
+        async for page in history.pages(partition, name, after, last, PAGE):
             for entry_id, fields in page:
                 entry = read_raw(name, entry_id, fields)
                 if entry is not None:
                     yield entry
-            if len(page) < PAGE:
-                break
-            position = f"({page[-1][0].decode()}"
 
 
 async def _verify_leads(
-    client: Client, projection: Projection, partition: int, generation: int, tally: Tally, out: Verified
+    history: History, projection: Projection, partition: int, generation: int, tally: Tally, out: Verified
 ) -> None:
+    client = history.client
     letters = await read_letters(client, partition, projection.group)
-    (until, pending), _ = await _at_once(client, projection, partition, ())
-    finished = Finished(until, pending, letters.given_up)
+    seen = await snapshot_of(client, projection, partition, ())
+    until = seen.until
+    finished = Finished(until, seen.pending, letters.given_up)
     busy: set[str] = set()
-    async for entry in entries(client, partition, projection.streams):
+    async for entry in entries(history, partition, projection.streams):
         if finished.has(entry.stream, entry.entry_id):
             tally.take(entry)
         elif f"{entry.stream} {entry.entry_id}" not in finished.given_up:
@@ -163,15 +187,17 @@ async def _verify_leads(
     base = keys.projection(partition, projection.name, generation)
     found = await _hashes_of_leads(client, base, tally)
     for stream in projection.streams:  # what came since the group was asked
-        async for entry in entries(client, partition, (stream,), after=f"({until.get(stream, '0-0')}"):
+        async for entry in entries(history, partition, (stream,), after=until.get(stream, "0-0")):
             busy.add(entry.subject)
     mine = {subject for subject in busy if bucket_of(subject, tally.buckets) == tally.bucket}
     out.in_flight += len(mine)
-    _compare(projection, partition, {*found, *tally.counts} - mine, found, tally.counts, out)
+    bare = [lead for lead in tally.counts if not has_counters(found.get(lead, {}))]
+    gone = await without_ledger(client, partition, bare) if history.archive else set()
+    _compare(projection, partition, {*found, *tally.counts} - mine - gone, found, tally.counts, out)
 
 
 async def _hashes_of_leads(client: Client, base: str, tally: Tally) -> Counts:
-    names = [name[len(base) + 1 :] async for name in _parts(client, base)]
+    names = [name[len(base) + 1 :] async for name in parts_of(client, base)]
     names = [name for name in names if bucket_of(name, tally.buckets) == tally.bucket]
     found: Counts = {}
     for at in range(0, len(names), PAGE):

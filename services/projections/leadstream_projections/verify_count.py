@@ -52,6 +52,8 @@ class Raw:
             return "sent" if self.data["sent"] else "failed"
         if self.kind == "EmailRequested" and self.data.get("redrives", 0) > 0:
             return None
+        if self.kind in ("EmailBounced", "EmailComplained") and self.data.get("again"):
+            return None
         return SHORT.get(self.kind)
 
 

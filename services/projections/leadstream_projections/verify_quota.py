@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from leadstream_archive.history import History
 from leadstream_events import keys
 from leadstream_events.errors import Conflict
 from leadstream_events.redis_client import Client
@@ -13,14 +14,15 @@ from leadstream_projections.verify_count import SentLeads
 _TRIES = 20
 
 
-async def verify_quota(client: Client, partitions: int) -> Verified | None:
+async def verify_quota(client: Client, partitions: int, history: History | None = None) -> Verified | None:
     """Compares `sent` of every subscriber; None when the group `quota` is busy: the two are in different slots.
 
-    Raises `Conflict` when outcomes were trimmed.
+    Raises `Conflict` when outcomes were trimmed and are in no archive.
     """
+    past = history or History(client, None)
     for partition in range(partitions):
-        if await missing_entries(client, partition, (keys.OUTCOMES,)):
-            raise Conflict(f"outcomes of partition {partition} were trimmed: they cannot be counted again")
+        if await missing_entries(past, partition, (keys.OUTCOMES,)):
+            raise Conflict(f"outcomes of partition {partition} were trimmed and are in no archive")
     subscribers = [subscriber.id for subscriber in await SubscriberStore(client).all()]
     for _ in range(_TRIES):
         before = await _standing(client, partitions)
@@ -30,7 +32,7 @@ async def verify_quota(client: Client, partitions: int) -> Verified | None:
     else:
         return None
     out = Verified(counters=len(subscribers))
-    expected = await _sent(client, before)
+    expected = await _sent(past, before)
     for who in subscribers:
         counted, due = usage[who].sent, expected.get(who, 0)
         if counted != due:
@@ -51,11 +53,11 @@ async def _standing(client: Client, partitions: int) -> list[str] | None:
     return out
 
 
-async def _sent(client: Client, standing: list[str]) -> dict[str, int]:
+async def _sent(history: History, standing: list[str]) -> dict[str, int]:
     sums: dict[str, int] = {}
     for partition, last in enumerate(standing):
         tally = SentLeads()
-        async for entry in entries(client, partition, (keys.OUTCOMES,), {keys.OUTCOMES: last}):
+        async for entry in entries(history, partition, (keys.OUTCOMES,), {keys.OUTCOMES: last}):
             tally.take(entry)
         for who, count in tally.sent.items():
             sums[who] = sums.get(who, 0) + count

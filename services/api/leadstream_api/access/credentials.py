@@ -13,6 +13,7 @@ from leadstream_api.access.scopes import LOOPBACK, NOBODY, Principal, Via
 from leadstream_api.access.sessions import Session
 from leadstream_api.access.state import Access
 from leadstream_api.problems import Problem
+from leadstream_api.request_headers import values
 
 REALM = 'Bearer realm="leadstream"'
 QUERY_FIELD = "key"
@@ -63,7 +64,7 @@ def _by_cookie(access: Access, scope: AsgiScope, now: datetime) -> Caller | None
 
 def session_of(access: Access, scope: AsgiScope, now: datetime) -> Session | None:
     """The session of the cookie, if its signature is ours and it is not over; its key may be dead all the same."""
-    for line in headers(scope, b"cookie"):
+    for line in values(scope, b"cookie"):
         for pair in line.split(";"):  # by hand: http.cookies stops at the first cookie of others that it dislikes
             name, _, value = pair.strip().partition("=")
             session = access.signer.read(value, now) if name == access.cookie_name else None
@@ -72,20 +73,10 @@ def session_of(access: Access, scope: AsgiScope, now: datetime) -> Session | Non
     return None
 
 
-def headers(scope: AsgiScope, name: bytes) -> list[str]:
-    """The values of a header, one per line that was sent."""
-    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
-
-
-def only(scope: AsgiScope, name: bytes) -> str | None:
-    """The value of a header that has one; several contradicting lines are joined and so match nothing."""
-    return ", ".join(headers(scope, name)) or None
-
-
 def _secret(scope: AsgiScope) -> tuple[str | None, bool]:
     """The key that was sent, and whether it stood in the address. Other schemes than Bearer are a proxy's affair."""
-    found = set(headers(scope, b"x-api-key"))
-    for value in headers(scope, b"authorization"):
+    found = set(values(scope, b"x-api-key"))
+    for value in values(scope, b"authorization"):
         scheme, _, rest = value.strip().partition(" ")
         if scheme.lower() == "bearer":
             found.add(rest.strip())

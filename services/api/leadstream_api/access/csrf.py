@@ -10,12 +10,12 @@ import multipart  # type: ignore[import-untyped]
 from litestar import Request
 from litestar.types import HTTPReceiveMessage
 
-from leadstream_api.access.credentials import headers
 from leadstream_api.access.sessions import Session
 from leadstream_api.access.state import Access, Connection
 from leadstream_api.bodies import FORM, MULTIPART, parse_content_type, read_body
 from leadstream_api.forms import urlencoded_fields
 from leadstream_api.problems import Problem
+from leadstream_api.request_headers import values
 
 HEADER = "X-CSRF-Token"
 FIELD = "csrf_token"
@@ -32,7 +32,7 @@ async def require_token(access: Access, connection: Connection, session: Session
 
 
 async def _sent_token(connection: Connection) -> str | None:
-    sent = headers(connection.scope, b"x-csrf-token")
+    sent = values(connection.scope, b"x-csrf-token")
     if sent:
         return sent[0]
     media, parameters = parse_content_type(connection.headers.get("content-type", ""))

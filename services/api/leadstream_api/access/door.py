@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import Any, cast
 
 import msgspec
@@ -10,7 +11,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from leadstream_api.access import headers as answer_headers
-from leadstream_api.access.credentials import LEADS_PATH, only
+from leadstream_api.access.credentials import LEADS_PATH
 from leadstream_api.access.origins import (
     PROXY_HEADERS,
     host_name,
@@ -20,6 +21,7 @@ from leadstream_api.access.origins import (
 )
 from leadstream_api.access.state import Access
 from leadstream_api.problems import MEDIA_TYPE, Problem
+from leadstream_api.request_headers import only
 from leadstream_events.subscribers import utc_now
 
 _MEND = "set LEADSTREAM_API_KEYS_FILE to let others in"
@@ -89,6 +91,7 @@ def stranger(scope: Scope) -> Problem | None:
     return None
 
 
+@lru_cache(maxsize=1024)
 def _is_loopback_address(text: str) -> bool:
     try:
         found = ipaddress.ip_address(text)

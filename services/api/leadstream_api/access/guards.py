@@ -13,7 +13,7 @@ from litestar import Response
 from litestar.handlers import BaseRouteHandler
 from litestar.types import Scope as AsgiScope
 
-from leadstream_api.access.credentials import REALM, Caller, identify, key_wanted, only, takes_lead_in
+from leadstream_api.access.credentials import REALM, Caller, identify, key_wanted, takes_lead_in
 from leadstream_api.access.csrf import require_token
 from leadstream_api.access.keys import Key
 from leadstream_api.access.origins import SAFE_METHODS, Provenance, is_loopback_origin
@@ -21,6 +21,7 @@ from leadstream_api.access.scopes import NOBODY, Principal, Scope, Via
 from leadstream_api.access.state import Access, Connection, access_of
 from leadstream_api.context import services_of
 from leadstream_api.problems import Problem
+from leadstream_api.request_headers import only
 from leadstream_events.limits import Rate
 from leadstream_events.subscribers import utc_now
 

@@ -7,17 +7,17 @@ wrong later is reported loudly and the last good keys stay in force: a slip of t
 from __future__ import annotations
 
 import fcntl
-import os
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from leadstream_api.access.keys import Key, Keyring, parse_key, parse_keys
 from leadstream_events import logs
 from leadstream_events.errors import ConfigurationError
+from leadstream_events.secret_files import read_text, replace_secret
 
 SETTING = "LEADSTREAM_API_KEYS_FILE"
+_MEND = "make it with: leadstream keys add NAME --scope admin"
 _log = logs.get(__name__)
 _Mark = tuple[int, int, int]
 
@@ -33,17 +33,7 @@ def _mark(path: Path) -> _Mark | None:
 
 def read_keys(path: Path) -> tuple[Key, ...]:
     """Reads the file; raises `ConfigurationError`."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise ConfigurationError(
-            f"{SETTING}: {path} does not exist; make it with: leadstream keys add NAME --scope admin"
-        ) from None
-    except OSError as error:
-        raise ConfigurationError(f"{SETTING}: {path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{SETTING}: {path} is not UTF-8 text") from None
-    return parse_keys(text, f"{SETTING}: {path}")
+    return parse_keys(read_text(path, SETTING, mend=_MEND), f"{SETTING}: {path}")
 
 
 class KeyFile:
@@ -86,7 +76,7 @@ def change_keys(path: Path, change: Callable[[tuple[Key, ...]], tuple[Key, ...]]
     """
     path = path.resolve()  # a link stays a link
     with _locked(path):
-        old_text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
+        old_text = read_text(path, mend="move it away, then add the keys anew") if path.exists() else ""
         old = parse_keys(old_text, str(path))
         left = {key.sha256: key for key in change(old)}
         lines = []
@@ -96,23 +86,4 @@ def change_keys(path: Path, change: Callable[[tuple[Key, ...]], tuple[Key, ...]]
             elif (key := left.pop(parse_key(line, str(path)).sha256, None)) is not None:
                 lines.append(key.line())
         lines += [key.line() for key in left.values()]
-        _replace(path, "".join(line + "\n" for line in lines))
-
-
-def _replace(path: Path, text: str) -> None:
-    """Writes beside the file and renames. A new file is its owner's alone; an old one keeps its mode and owner."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            with suppress(FileNotFoundError):
-                found = path.stat()
-                os.fchmod(out.fileno(), found.st_mode & 0o777)
-                if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
-                    os.fchown(out.fileno(), found.st_uid, found.st_gid)
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        replace_secret(path, "".join(line + "\n" for line in lines))

@@ -9,7 +9,7 @@ import html
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from litestar import Response, post
+from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 
 from leadstream_api.access.credentials import REALM, session_of
@@ -24,7 +24,7 @@ from leadstream_api.access.throttle import ATTEMPTS, address_of
 from leadstream_api.bodies import FORM, read_body, require_type
 from leadstream_api.forms import urlencoded_fields
 from leadstream_api.problems import Problem
-from leadstream_api.routing import Answer, Incoming, read
+from leadstream_api.routing import Answer, Incoming, post, read
 from leadstream_events import logs
 from leadstream_events.subscribers import utc_now
 

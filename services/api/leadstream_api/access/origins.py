@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -26,6 +27,7 @@ def host_name(host: str) -> str | None:
     return match["name"].strip("[]").lower().rstrip(".") if match else None
 
 
+@lru_cache(maxsize=1024)  # asked of every request, and `ipaddress` takes its time
 def is_loopback_name(name: str) -> bool:
     """True for `localhost`, names under it (RFC 6761 section 6.3) and loopback addresses."""
     if name == "localhost" or name.endswith(".localhost"):

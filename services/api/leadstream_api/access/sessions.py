@@ -12,13 +12,14 @@ import hmac
 import os
 import re
 import secrets
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from leadstream_events import logs
+from leadstream_events.errors import ConfigurationError
+from leadstream_events.secret_files import create_secret, read_secret
 
 LIFETIME_S = 12 * 3600
 _SECRET_BYTES = 32
@@ -116,27 +117,17 @@ def load_secret(data_dir: Path) -> bytes:
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            _create(path)
-        found = bytes.fromhex(path.read_text().strip())
+            with suppress(FileExistsError):
+                create_secret(path, secrets.token_hex(_SECRET_BYTES))
+        found = bytes.fromhex(read_secret(path, mend="delete it"))
         if len(found) >= _SECRET_BYTES:
             return found
         reason = f"{path} is too short; delete it"
+    except ConfigurationError as error:
+        reason = str(error)
     except OSError as error:
         reason = f"LEADSTREAM_DATA_DIR: {path}: {error.strerror}"
     except ValueError:
         reason = f"{path} is not hexadecimal; delete it"
     _log.warning("browser sessions will end with this process", reason=reason)
     return secrets.token_bytes(_SECRET_BYTES)
-
-
-def _create(path: Path) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
-    try:
-        with os.fdopen(handle, "w") as out:
-            out.write(secrets.token_hex(_SECRET_BYTES))
-            out.flush()
-            os.fsync(out.fileno())
-        with suppress(FileExistsError):
-            path.hardlink_to(name)
-    finally:
-        Path(name).unlink(missing_ok=True)

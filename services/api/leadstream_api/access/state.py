@@ -11,6 +11,7 @@ from leadstream_api.access.keyfile import KeyFile
 from leadstream_api.access.origins import origin_of
 from leadstream_api.access.rates import Limiter
 from leadstream_api.access.sessions import EndedSessions, Signer, load_secret
+from leadstream_api.access.turnstile import Turnstile, open_turnstile
 from leadstream_events.settings import Settings
 
 Connection = ASGIConnection[Any, Any, Any, Any]
@@ -24,6 +25,7 @@ class Access:
     signer: Signer
     ended: EndedSessions
     limiter: Limiter
+    turnstile: Turnstile | None
     own_origin: str | None
     secure: bool
 
@@ -34,7 +36,7 @@ class Access:
 
 
 def open_access(settings: Settings) -> Access:
-    """Reads the keys; raises `ConfigurationError` when the file is wrong. The secret is made only where keys are."""
+    """Reads keys and secrets; raises `ConfigurationError` when one is wrong. Ours is made only where keys are."""
     path = settings.api_keys_file
     own = origin_of(settings.public_url)
     return Access(
@@ -42,6 +44,7 @@ def open_access(settings: Settings) -> Access:
         signer=Signer(load_secret(settings.data_dir) if path else b""),
         ended=EndedSessions(settings.data_dir),
         limiter=Limiter(settings.append_deadline),
+        turnstile=open_turnstile(settings),
         own_origin=own,
         secure=bool(own and own.startswith("https:")),
     )

@@ -6,8 +6,6 @@ import re
 from typing import Any
 from urllib.parse import quote
 
-from litestar import post
-
 from leadstream_api.access import Scope, require
 from leadstream_api.context import redis_errors, services_of
 from leadstream_api.dashboard.acting import actor_of, reason_in, redriver_of
@@ -15,7 +13,7 @@ from leadstream_api.dashboard.leads import outcome
 from leadstream_api.dashboard.pages import form, page, see
 from leadstream_api.dashboard.viewer import shown
 from leadstream_api.problems import Problem, field_error, invalid
-from leadstream_api.routing import Answer, Incoming, path_value, read
+from leadstream_api.routing import Answer, Incoming, path_value, post, read
 from leadstream_events import dead_letters, keys
 from leadstream_events.dead_letters import Letter
 from leadstream_events.ledger import Row

@@ -7,6 +7,10 @@ from datetime import UTC, datetime
 import minijinja
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_LONG_MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
 _WORDS = {
     "LeadReceived": "Lead received",
     "LeadErased": "Personal data erased",
@@ -35,6 +39,9 @@ _CAUSES = {
     "template": "a mail template failed on this lead",
     "unsendable_address": "the address cannot be written safely",
     "lead_missing": "the lead is not stored any more",
+    "erased": "the lead's personal data was erased",
+    "key_missing": "the lead's key needs a key-encryption key that is not in the keys file",
+    "bad_seal": "the sealed data does not fit the lead's key",
     "lead_unreadable": "the lead cannot be read",
 }
 
@@ -80,6 +87,17 @@ def when(value: datetime | str | None, seconds: bool = True) -> str:
     shown = f"{at.day} {_MONTHS[at.month - 1]} {clock}"
     full = f"{at:%Y-%m-%d %H:%M:%S} UTC"
     return minijinja.safe(f'<time datetime="{at:%Y-%m-%dT%H:%M:%SZ}" title="{full}">{shown}</time>')
+
+
+def day(value: datetime | str | None) -> str:
+    """`28 March 2026` as a `<time>`, in UTC."""
+    at = instant(value)
+    if at is None:
+        return "–"
+    at = at.astimezone(UTC)
+    return minijinja.safe(
+        f'<time datetime="{at:%Y-%m-%dT%H:%M:%SZ}">{at.day} {_LONG_MONTHS[at.month - 1]} {at.year}</time>'
+    )
 
 
 def short(value: str | None) -> str:

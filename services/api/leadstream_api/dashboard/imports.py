@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import multipart  # type: ignore[import-untyped]
-from litestar import post
 
 from leadstream_api.access import Scope, require
 from leadstream_api.bodies import MULTIPART, read_body, require_type
 from leadstream_api.context import Services, redis_errors, services_of
 from leadstream_api.dashboard.pages import page
 from leadstream_api.problems import unreadable
-from leadstream_api.routing import Answer, Incoming, read
+from leadstream_api.routing import Answer, Incoming, post, read
 from leadstream_events.csv_subscribers import COLUMNS, BadLine, Taken, read_subscribers, store
 from leadstream_events.errors import Conflict, LeadstreamError, NotFound
 from leadstream_events.subscribers import utc_now

@@ -7,19 +7,20 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
-from litestar import post
-
 from leadstream_api.access import Scope, require
 from leadstream_api.context import redis_errors, services_of
 from leadstream_api.dashboard.acting import actor_of, redriver_of
 from leadstream_api.dashboard.pages import form, page, see
 from leadstream_api.dashboard.viewer import shown, viewer_of
+from leadstream_api.erasing import erase_lead
 from leadstream_api.leads import no_lead
 from leadstream_api.problems import Problem
-from leadstream_api.routing import Answer, Incoming, path_value, read
+from leadstream_api.routing import Answer, Incoming, path_value, post, read
+from leadstream_events.erasure import By
 from leadstream_events.masking import mask_address
 from leadstream_events.redrive import Done
-from leadstream_events.views import LeadView, lead_page, lead_view
+from leadstream_events.views import lead_page, lead_view
+from leadstream_events.views_leads import LeadView
 from leadstream_events.views_paging import SCAN, BadCursor, Window
 
 PAGE = 40
@@ -104,7 +105,7 @@ async def get_lead(request: Incoming) -> Answer:
         request,
         "lead.html",
         here="leads",
-        title=lead["lead"]["full_name"] if lead["lead"] else "Lead",
+        title=lead["lead"]["full_name"] if lead["lead"] else "Erased lead" if view.erased else "Lead",
         lead=lead,
         facts=_facts(lead["lead"] or {}),
         addresses=addresses,
@@ -164,6 +165,15 @@ async def post_mail(request: Incoming) -> Answer:
         else:
             raise Problem(404, "not-found", "There is no such action")
     return see(f"/ui/leads/{lead_id}", **outcome(done, "redriven" if action == "resend" else "settled"))
+
+
+@post("/ui/leads/{lead_id:str}/erase", status_code=200, guards=[require(Scope.ADMIN)], include_in_schema=False)
+async def post_erase(request: Incoming) -> Answer:
+    """Erases the lead's personal data."""
+    lead_id, fields = path_value(request, "lead_id"), await form(request)
+    actor = actor_of(request, fields)
+    known = await erase_lead(services_of(request), lead_id, By(actor.by, actor.reason))
+    return see(f"/ui/leads/{lead_id}" if known else "/ui/leads", done="erased" if known else "erased-spool")
 
 
 def outcome(done: Done, good: str) -> dict[str, str]:

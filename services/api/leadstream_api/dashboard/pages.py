@@ -36,7 +36,10 @@ NOTICES = {
     "changed": ("good", "Changes saved."),
     "removed": ("good", "Subscriber removed. Mails already requested are skipped."),
     "suppressed": ("good", "Suppressed: this address gets no mail from now on."),
+    "sent": ("good", "Asked for: the mails that were held back are on their way."),
     "released": ("good", "Released: this address gets mail again."),
+    "erased": ("good", "Erased: nobody can read the lead's personal data any more."),
+    "erased-spool": ("good", "Erased here; the streams are told as soon as Redis is back."),
     "refused": ("bad", ""),
 }
 
@@ -51,7 +54,7 @@ def environment() -> minijinja.Environment:
         finalizer=lambda value: "" if value is None else value,
     )
     made.reload_before_render = False
-    for each in ("number", "at_least", "duration", "when", "short", "event_word", "cause_word", "percent"):
+    for each in ("number", "at_least", "duration", "when", "day", "short", "event_word", "cause_word", "percent"):
         made.add_filter(each, getattr(formats, each))
     made.add_filter("query", query)
     made.add_global("assets", assets.URLS)

@@ -12,6 +12,7 @@ from leadstream_api.problems import Problem
 from leadstream_api.routing import Answer, Incoming, read
 from leadstream_events.errors import Permanent
 from leadstream_events.schemas.events import Kind
+from leadstream_events.schemas.subscriber import MailFormat
 from leadstream_events.views import lead_page
 
 _LATEST = 30
@@ -23,12 +24,14 @@ async def get_previews(request: Incoming) -> Answer:
     services, viewer = services_of(request), viewer_of(request)
     wanted = str(request.query_params.get("kind", ""))
     kind = Kind(wanted) if wanted in list(Kind) else Kind.NOTIFICATION
+    written = str(request.query_params.get("format", ""))
+    form = MailFormat(written) if written in list(MailFormat) and kind is Kind.NOTIFICATION else MailFormat.HTML
     lead_id = str(request.query_params.get("lead_id", "")).strip() if viewer.pii else ""
     mail, problem = None, ""
     async with redis_errors(services):
         latest = (await lead_page(services.log, limit=_LATEST)).items if viewer.pii else ()
         try:
-            mail = await prepared(services, kind, lead_id or None)
+            mail = await prepared(services, kind, lead_id or None, form)
         except Problem as error:
             problem = error.detail
         except Permanent as error:
@@ -40,6 +43,8 @@ async def get_previews(request: Incoming) -> Answer:
         title="Previews",
         kind=kind.value,
         kinds=[each.value for each in Kind],
+        form=form.value,
+        forms=[each.value for each in MailFormat],
         lead_id=lead_id,
         latest=shown(request, latest),
         mail=mail.rendered if mail else None,

@@ -12,8 +12,9 @@ from leadstream_api.dashboard.charts import Chart, chart
 from leadstream_events import keys
 from leadstream_events.errors import Backpressure
 from leadstream_events.limits import Rate
-from leadstream_events.views import LeadSummary, lead_page
+from leadstream_events.views import lead_page
 from leadstream_events.views_flow import Flow, GroupFlow, flow
+from leadstream_events.views_leads import LeadSummary
 from leadstream_events.views_stats import Bucket, Series, Totals, series, totals
 
 LATEST = 8

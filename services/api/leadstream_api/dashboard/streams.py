@@ -12,6 +12,7 @@ from leadstream_events import keys
 from leadstream_events.log import Entry
 from leadstream_events.subscribers import utc_now
 from leadstream_events.views_flow import flow
+from leadstream_events.views_limits import limit_lines
 from leadstream_events.views_paging import BadCursor, newest_first
 from leadstream_events.views_streams import entry_time
 
@@ -27,6 +28,7 @@ async def get_streams(request: Incoming) -> Answer:
     cursor = str(request.query_params.get("cursor", "")) or None
     async with redis_errors(services):
         found = await flow(services.log, services.settings.rate_limit, utc_now())
+        limits = await limit_lines(services.log.client, services.settings, utc_now())
         try:
             newest = await newest_first(services.log, chosen, limit=PAGE, cursor=cursor)
         except BadCursor:
@@ -37,6 +39,7 @@ async def get_streams(request: Incoming) -> Answer:
         here="streams",
         title="Streams",
         flow=found,
+        limits=limits,
         streams=[
             (stream, [group for group in found.groups if group.stream == name])
             for name, stream in found.streams.items()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from litestar import post
 from pydantic import ValidationError
 
 from leadstream_api.access import Scope, require
@@ -13,16 +12,17 @@ from leadstream_api.context import Services, redis_errors, services_of
 from leadstream_api.dashboard.pages import form, page, see
 from leadstream_api.dashboard.viewer import first, shown, viewer_of
 from leadstream_api.problems import field_errors
-from leadstream_api.routing import Answer, Incoming, path_value, read
+from leadstream_api.routing import Answer, Incoming, path_value, post, read
 from leadstream_events.csv_subscribers import parse_states
 from leadstream_events.errors import Conflict
-from leadstream_events.schemas.subscriber import Subscriber, SubscriberDraft, SubscriberPatch
+from leadstream_events.schemas.subscriber import MailFormat, Subscriber, SubscriberDraft, SubscriberPatch
 from leadstream_events.subscribers import utc_now
+from leadstream_events.unsubscribing import silent
 from leadstream_events.views_stats import remaining, subscriber_counts
 
 HOME = "/ui/subscribers"
 MOST = 200
-_FIELDS = ("email", "name", "states", "leads_purchased")
+_FIELDS = ("email", "name", "states", "leads_purchased", "format")
 
 
 def problems_of(error: ValidationError) -> list[tuple[str, str]]:
@@ -36,6 +36,7 @@ async def rows_of(services: Services, subscribers: Sequence[Subscriber]) -> list
         return []
     usage = await services.subscribers.usage([each.id for each in subscribers])
     counts = await subscriber_counts(services.log)
+    held = await silent(services.client, subscribers, utc_now())
     return [
         each.model_dump(mode="json")
         | {
@@ -45,6 +46,8 @@ async def rows_of(services: Services, subscribers: Sequence[Subscriber]) -> list
             "last_sent": usage[each.id].last_sent,
             "bounced": counts.get(each.id, {}).get("bounced", 0),
             "failed": counts.get(each.id, {}).get("failed", 0),
+            "suppressed": held[each.id].reason if each.id in held else None,
+            "suppressed_until": held[each.id].expires_at if each.id in held else None,
         }
         for each in subscribers
     ]
@@ -99,7 +102,7 @@ async def post_new(request: Incoming) -> Answer:
 async def get_subscriber(request: Incoming) -> Answer:
     """One subscriber: figures, and a form for whoever may change them."""
     row = await _row(request)
-    draft = {name: row[name] for name in ("email", "name", "active")}
+    draft = {name: row[name] for name in ("email", "name", "active", "format")}
     draft |= {"states": " ".join(row["states"]), "leads_purchased": row["leads_purchased"]}
     return await page(
         request, "subscriber.html", here="subscribers", title=row["name"], row=row, draft=draft, errors=[]
@@ -155,6 +158,7 @@ def _values(fields: Mapping[str, str]) -> dict[str, Any]:
         "name": first(fields, "name"),
         "active": fields.get("active") == "on",
         "states": parse_states(first(fields, "states", 1_000)),
+        "format": first(fields, "format") or MailFormat.HTML,
         "leads_purchased": (int(limit) if limit.isascii() and limit.isdigit() else limit) if limit else None,
     }
 

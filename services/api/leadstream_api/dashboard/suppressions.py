@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 
-from litestar import post
 from pydantic import ValidationError
 
 from leadstream_api.access import Scope, require
-from leadstream_api.context import redis_errors, services_of
+from leadstream_api.context import Services, redis_errors, services_of
 from leadstream_api.dashboard.pages import form, page, see
 from leadstream_api.dashboard.subscribers import problems_of
 from leadstream_api.dashboard.viewer import first, shown, viewer_of
 from leadstream_api.directory import SuppressionDraft
-from leadstream_api.routing import Answer, Incoming, read
+from leadstream_api.routing import Answer, Incoming, post, read
+from leadstream_events import skipped_mails
 from leadstream_events.errors import NotFound
+from leadstream_events.redrive import Redriver
+from leadstream_events.redrive_rules import Actor
 from leadstream_events.schemas.subscriber import Suppression
 from leadstream_events.subscribers import utc_now
 
@@ -78,7 +80,35 @@ async def post_suppression(request: Incoming) -> Answer:
 async def post_release(request: Incoming) -> Answer:
     """Lifts a suppression. An address that is free already stays free."""
     fields, services = await form(request), services_of(request)
+    address = first(fields, "address", 320)
     async with redis_errors(services):
         with contextlib.suppress(NotFound):
-            await services.subscribers.release(first(fields, "address", 320), viewer_of(request).name, utc_now())
-    return see(HOME, done="released")
+            await services.subscribers.release(address, viewer_of(request).name, utc_now())
+        subscriber = await services.subscribers.by_address(address)
+        held = await _held(services, subscriber.id) if subscriber else []
+    if subscriber is None or not held:
+        return see(HOME, done="released")
+    return await page(
+        request,
+        "held.html",
+        here="suppressions",
+        title="Send what was held back?",
+        subscriber=subscriber,
+        held=len(held),
+    )
+
+
+@post("/ui/suppressions/send-held", status_code=200, guards=[require(Scope.ADMIN)], include_in_schema=False)
+async def post_send_held(request: Incoming) -> Answer:
+    """Has a released subscriber's skipped mails sent, each once."""
+    fields, services = await form(request), services_of(request)
+    async with redis_errors(services):
+        held = await _held(services, first(fields, "subscriber_id", 64))
+        redriver = Redriver(services.log, lease_s=services.settings.lease)
+        await skipped_mails.send(redriver, held, Actor(viewer_of(request).name, skipped_mails.WHY))
+    return see(HOME, done="sent")
+
+
+async def _held(services: Services, subscriber_id: str) -> list[skipped_mails.SkippedMail]:
+    since = utc_now() - timedelta(seconds=skipped_mails.DEFAULT_WITHIN_S)
+    return await skipped_mails.find(services.log, subscriber_id, since)

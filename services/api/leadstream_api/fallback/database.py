@@ -12,7 +12,7 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -56,6 +56,7 @@ class _Job:
     operation: Operation[Any]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
+    scrub: bool = False
     result: Any = None
     error: Exception | None = None
 
@@ -63,8 +64,9 @@ class _Job:
 class Database:
     """Owns the thread. Start it with `start`, end it with `close`; the file is opened by the first operation."""
 
-    def __init__(self, path: Path, schema: str) -> None:
-        self.path, self._schema = path, schema
+    def __init__(self, path: Path, schema: str, added: Sequence[tuple[str, str, str]] = ()) -> None:
+        """`added`: (table, column, definition) of columns that files of earlier versions lack."""
+        self.path, self._schema, self._added = path, schema, added
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._connection: sqlite3.Connection | None = None
         self._thread = threading.Thread(target=self._work, name="spool", daemon=True)
@@ -78,13 +80,14 @@ class Database:
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    async def run(self, operation: Operation[T]) -> T:
+    async def run(self, operation: Operation[T], *, scrub: bool = False) -> T:
         """Returns what the operation returned, once it is on disk. Raises `SpoolUnavailable`, or a bug's error.
 
-        A caller that is cancelled does not undo the operation.
+        A caller that is cancelled does not undo the operation. `scrub`: what it deleted is in no file any more either,
+        unless another process is reading right then; the next scrub makes up for that.
         """
         loop = asyncio.get_running_loop()
-        job = _Job(operation, loop, loop.create_future())
+        job = _Job(operation, loop, loop.create_future(), scrub)
         self._jobs.put(job)
         return cast(T, await job.future)
 
@@ -117,6 +120,9 @@ class Database:
             for job in batch:
                 _attempt(connection, job)
             connection.execute("COMMIT")
+            if any(job.scrub for job in batch):
+                # Deleted rows are overwritten in the file itself (secure_delete), but older pages stay in the log.
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except Exception as error:
             self._drop_connection()
             cause = classify(error) or error
@@ -132,7 +138,9 @@ class Database:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA secure_delete=ON")
             connection.executescript(self._schema)
+            _add_columns(connection, self._added)
         except BaseException:
             connection.close()
             raise
@@ -144,6 +152,16 @@ class Database:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def _add_columns(connection: sqlite3.Connection, added: Sequence[tuple[str, str, str]]) -> None:
+    for table, column, definition in added:
+        if column not in {row["name"] for row in connection.execute(f"PRAGMA table_info({table})")}:
+            try:
+                connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {definition}")
+            except sqlite3.OperationalError as error:
+                if "duplicate column" not in str(error):  # another process was faster
+                    raise
 
 
 def _attempt(connection: sqlite3.Connection, job: _Job) -> None:

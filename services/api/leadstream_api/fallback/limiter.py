@@ -7,28 +7,42 @@ seen. Starts by workers after that last look are not known, so around the switch
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
+from leadstream_events import keys
+from leadstream_events.domains import DomainGroups, rates_of
 from leadstream_events.limits import DomainRates, Rate
 
 GLOBAL = "*"
+WARM_UP = keys.WARM_UP.removeprefix(keys.LIMITS)
 
 
 class LocalLimiter:
     """Counts starts under the global limit and under one per domain."""
 
-    def __init__(self, rate: Rate | None, domains: DomainRates) -> None:
+    def __init__(
+        self,
+        rate: Rate | None,
+        domains: DomainRates,
+        groups: DomainGroups | None = None,
+        warm_up: Callable[[], Rate | None] = lambda: None,
+    ) -> None:
+        """`warm_up` tells the limit of the day, at any time."""
         self._rate, self._domains = rate, domains
+        self._groups, self._warm_up = groups or DomainGroups(), warm_up
         self._starts: dict[str, deque[float]] = {}
 
     def limits_of(self, address: str) -> dict[str, Rate]:
         """The limits that apply to an address, by name."""
-        limits = {GLOBAL: self._rate} if self._rate else {}
-        domain = self._domains.of(address)
-        return limits | {domain[0]: domain[1]} if domain else limits
+        return self._of_all() | rates_of(address, self._domains, self._groups)
 
     def every_limit(self) -> dict[str, Rate]:
         """Every limit, by name."""
-        return ({GLOBAL: self._rate} if self._rate else {}) | dict(self._domains.by_domain)
+        return self._of_all() | dict(self._domains.by_domain)
+
+    def _of_all(self) -> dict[str, Rate]:
+        found = {GLOBAL: self._rate, WARM_UP: self._warm_up()}
+        return {name: rate for name, rate in found.items() if rate}
 
     def replace(self, name: str, starts: list[float]) -> None:
         """Sets what is known of a limit's starts."""
@@ -45,7 +59,7 @@ class LocalLimiter:
             if len(starts) >= rate.count:
                 wait_s = starts[len(starts) - rate.count] + span_s - now
                 if wait_s > longest:
-                    longest, of_domain = wait_s, name != GLOBAL
+                    longest, of_domain = wait_s, name not in (GLOBAL, WARM_UP)
         return longest, of_domain
 
     def start(self, address: str, now: float) -> None:

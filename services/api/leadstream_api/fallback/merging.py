@@ -61,6 +61,7 @@ def merge_args(work: Work) -> list[Argument]:
     """ARGV of `lua/merge.lua`."""
     lead = work.lead
     args: list[Argument] = [lead.fingerprint, lead.merge_id, lead_token(lead.merge_id), mail_token(lead.merge_id)]
+    args += (lead.lead_id, lead.key)
     args += _block(lead.fields)
     args += _block(_conflict(work))
     for mail in carried(work.mails):
@@ -136,7 +137,7 @@ class Merger:
             elif isinstance(reply, BaseException):
                 failure = reply
             else:
-                done.append(work.lead.lead_id)
+                done.append(work.lead)
                 label = _RESULTS[int(reply[0])]
                 results[label] = results.get(label, 0) + 1
                 copies += int(reply[2])
@@ -149,7 +150,12 @@ class Merger:
         partition = self._log.partition(work.lead.lead_id)
         names = [keys.stream(partition, keys.LEADS), keys.ledger(partition, work.lead.lead_id)]
         names += [keys.stream(partition, name) for name in _STREAM_KEYS]
+        names.append(keys.lead_keys(partition))
         reply: list[int] = await self._writer.call(scripts.MERGE, names, merge_args(work), deadline_s=_DEADLINE_S)
+        if work.lead.erased is not None:  # erased here while Redis was away; erasing again changes nothing
+            erasing = [keys.stream(partition, keys.LEADS), keys.ledger(partition, work.lead.lead_id), names[-1]]
+            told: list[Argument] = [part for pair in work.lead.erased.items() for part in pair]
+            await self._writer.call(scripts.ERASE, erasing, [work.lead.lead_id, *told], deadline_s=_DEADLINE_S)
         return reply
 
     async def _reserve(self, works: Sequence[Work]) -> None:

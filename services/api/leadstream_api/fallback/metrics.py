@@ -4,6 +4,8 @@
 |---|---|---|
 | `leadstream_redis_away` | | 1 while Redis does not take leads from this process |
 | `leadstream_spool_leads` | | leads in the spool of this machine, as last seen |
+| `leadstream_spool_oldest_age_seconds` | | age of the oldest of them, 0 without any |
+| `leadstream_api_redis_reconnects_total` | | times Redis took leads again after it had been away |
 | `leadstream_spool_refused_total` | `cause` | leads that the spool did not take either |
 | `leadstream_fallback_leads_total` | | leads that went to the spool |
 | `leadstream_fallback_mails_total` | `outcome` | SMTP attempts made while Redis was away |
@@ -24,6 +26,8 @@ class FallbackMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.away = Gauge("leadstream_redis_away", "1 while Redis does not take leads", registry=registry)
         self.depth = Gauge("leadstream_spool_leads", "Leads in the spool", registry=registry)
+        self.oldest = Gauge("leadstream_spool_oldest_age_seconds", "Age of the oldest of them", registry=registry)
+        self.reconnects = Counter("leadstream_api_redis_reconnects", "Times Redis took leads again", registry=registry)
         self._refused = Counter(
             "leadstream_spool_refused", "Leads the spool did not take", ["cause"], registry=registry
         )

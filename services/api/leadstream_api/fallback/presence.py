@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from leadstream_events import keys, logs, scripts
 from leadstream_events.errors import Backpressure, RedisCause
 from leadstream_events.redis_client import classify, connect
+from leadstream_events.redis_mends import MENDS
 from leadstream_events.scripts import Script
 from leadstream_events.settings import Settings
 from leadstream_events.tasks import end
@@ -61,7 +62,9 @@ class Presence:
         self.cause, self.detail = cause.cause, cause.detail
         if self._since_s is None:
             self._since_s, self._failed_probes = time.monotonic(), 0
-            _log.warning("redis cannot take leads; they go to the spool", cause=cause.cause.value)
+            _log.warning(
+                "redis cannot take leads; they go to the spool", cause=cause.cause.value, mend=MENDS.get(cause.cause)
+            )
             self._probing = asyncio.create_task(self._probe_until_back(), name="probe-redis")
             self.changed.set()
 
@@ -90,7 +93,7 @@ class Presence:
         self.changed.set()
 
     async def _probe(self) -> None:
-        client = connect(self._settings.redis_url, timeout_s=_PROBE_TIMEOUT_S, max_connections=4)
+        client = connect(self._settings.redis, timeout_s=_PROBE_TIMEOUT_S, max_connections=4)
         try:
             async with asyncio.timeout(2 * _PROBE_TIMEOUT_S):
                 await scripts.run(client, PROBE, [keys.META], [str(time.time_ns())])

@@ -16,9 +16,12 @@ import msgspec
 from leadstream_events.envelope import Event, decode
 from leadstream_events.ledger import State
 from leadstream_events.schemas.events import Kind, LeadReceived
+from leadstream_events.schemas.lead import Lead
+from leadstream_events.schemas.sealed import Sealed
+from leadstream_events.vault import Sealer
 
 FILE = "spool.db"
-FORMAT = 1
+FORMAT = 2
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS leads (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, lead_id TEXT NOT NULL UNIQUE, fingerprint TEXT NOT NULL,
@@ -39,12 +42,18 @@ CREATE INDEX IF NOT EXISTS starts_by_time ON starts (at_ms);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 
+# What files of format 1 lack: the wrapped key of the sealed lead, and once it is erased the fields of its LeadErased.
+ADDED = (("leads", "key", "TEXT NOT NULL DEFAULT ''"), ("leads", "erased", "TEXT NOT NULL DEFAULT ''"))
+
 Fields = dict[str, str]
 
 
 @dataclass(frozen=True)
 class SpooledLead:
-    """A lead that Redis did not take. `in_doubt`: an append was sent, and its answer never came."""
+    """A lead that Redis did not take. `in_doubt`: an append was sent, and its answer never came.
+
+    `key` is the wrapped key of the sealed lead, '' for one in the clear; `erased` the fields of its LeadErased.
+    """
 
     seq: int
     lead_id: str
@@ -53,23 +62,27 @@ class SpooledLead:
     fields: Fields
     in_doubt: bool
     planned: bool
+    key: str = ""
+    erased: Fields | None = None
 
     @cached_property
     def event(self) -> Event:
         """The LeadReceived event, read from its stored fields as a consumer of the stream reads it."""
         return decode({name.encode(): value.encode() for name, value in self.fields.items()})
 
-    @property
-    def received(self) -> LeadReceived:
-        """Its data."""
-        data = self.event.data
+    def opened(self, sealer: Sealer) -> Lead | None:
+        """Its data; None when it was erased, or its key-encryption key is not at hand."""
+        data = sealer.open(self.event, self.key or None).data
         assert isinstance(data, LeadReceived)  # noqa: S101  -- only such events are spooled
-        return data
+        return None if isinstance(data.lead, Sealed) else data.lead
 
 
 @dataclass(frozen=True, slots=True)
 class SpooledMail:
-    """One mail as far as the API has come with it. `at_ms`: the last change, or the next attempt while it waits."""
+    """One mail as far as the API has come with it. `at_ms`: the last change, or the next attempt while it waits.
+
+    `address` is empty where the recipient is a sealed lead itself.
+    """
 
     email_id: str
     lead_id: str
@@ -115,6 +128,8 @@ def read_lead(row: sqlite3.Row) -> SpooledLead:
         msgspec.json.decode(row["event"], type=Fields),
         bool(row["in_doubt"]),
         bool(row["planned"]),
+        row["key"],
+        msgspec.json.decode(row["erased"], type=Fields) if row["erased"] else None,
     )
 
 

@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -24,7 +24,9 @@ from leadstream_events.directory import Directory, Snapshot
 from leadstream_events.log import StreamLog
 from leadstream_events.redis_client import Client
 from leadstream_events.schemas.lead import address_key
-from leadstream_events.schemas.subscriber import Subscriber, Suppression
+from leadstream_events.schemas.subscriber import MailFormat, Subscriber, Suppression
+from leadstream_events.settings import Settings
+from leadstream_events.signing import configured, signing_secrets
 from leadstream_events.subscribers import SubscriberStore
 
 EVERY_S = 1.0
@@ -32,7 +34,7 @@ _LOOK_DEADLINE_S = 2.0
 _MINUTE_S = 60.0
 _USAGES_PER_S = 500
 _MOST_STARTS = 1000
-_DIRECTORY, _QUOTA = "directory", "quota"
+_DIRECTORY, _QUOTA, _SECRETS = "directory", "quota", "secrets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +76,17 @@ def load_directory(text: str) -> Snapshot:
 
 
 class SnapshotKeeper:
-    """Looks at Redis and remembers. `known` is None until there ever was a look."""
+    """Looks at Redis and remembers. `known` is None until there ever was a look.
 
-    def __init__(self, client: Client, log: StreamLog, spool: Spool, limiter: LocalLimiter) -> None:
+    Raises `ConfigurationError` at once for a file of secrets that cannot be used.
+    """
+
+    def __init__(self, client: Client, log: StreamLog, spool: Spool, limiter: LocalLimiter, settings: Settings) -> None:
         self._client, self._log, self._spool, self._limiter = client, log, spool, limiter
-        self._directory = Directory(client)
+        # What signs return paths and links; empty until it was ever learned.
+        self.secrets = configured(settings)
+        self._directory = Directory(client, self.secrets)
+        self._settings, self._asked_secrets = settings, bool(self.secrets)
         self._subscribers = SubscriberStore(client)
         self._stored: Snapshot | None = None
         self._added: deque[tuple[float, int]] = deque()
@@ -88,19 +96,30 @@ class SnapshotKeeper:
 
     async def load(self) -> None:
         """Takes over what an earlier process knew."""
+        if not self.secrets:
+            kept: list[str] = msgspec.json.decode(await self._spool.fact(_SECRETS) or "[]")
+            self.secrets = tuple(map(bytes.fromhex, kept))
         text = await self._spool.fact(_DIRECTORY)
         if text is not None and self.known is None:
             quota: dict[str, Any] = msgspec.json.decode(await self._spool.fact(_QUOTA) or '{"left":{},"recent":0}')
-            self.known = Known(load_directory(text), quota["left"], quota["recent"])
+            directory = replace(load_directory(text), secrets=self.secrets)
+            self.known = Known(directory, quota["left"], quota["recent"])
+
+    def format_of(self, subscriber_id: str | None) -> MailFormat:
+        """How a subscriber's mails are written, by what is known; of a mail to a lead, HTML."""
+        subscriber = self.known.directory.subscribers.get(subscriber_id or "") if self.known else None
+        return subscriber.format if subscriber else MailFormat.HTML
 
     def forget(self) -> None:
         """Redis was away, and may have lost data: read everything anew."""
         self._directory.forget()
+        self._asked_secrets = bool(configured(self._settings))
 
     async def look(self) -> None:
         """Looks at Redis once; Redis errors and `SpoolUnavailable` pass through."""
         before = self.known
         async with asyncio.timeout(_LOOK_DEADLINE_S):
+            await self._learn_secrets()
             directory = await self._directory.refresh()
             recent = await self._recent()
             left = await self._leads_left(directory)
@@ -111,6 +130,16 @@ class SnapshotKeeper:
             self._stored = directory
         if left and (before is None or (before.left, before.recent) != (left, recent)):
             await self._spool.set_fact(_QUOTA, pack({"left": left, "recent": recent}))
+
+    async def _learn_secrets(self) -> None:
+        """Once, and again when Redis may have lost data; a secret of the settings is known anyway."""
+        if self._asked_secrets:
+            return
+        secrets = tuple(await signing_secrets(self._client, self._settings))
+        if secrets != self.secrets:
+            await self._spool.set_fact(_SECRETS, pack([secret.hex() for secret in secrets]))
+        self.secrets, self._asked_secrets = secrets, True
+        self._directory.use(secrets)
 
     async def _recent(self) -> int:
         """Leads that were stored in the last minute, by whomever."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from leadstream_api.fallback.database import Database, SpoolUnavailable
 from leadstream_api.fallback.rows import (
+    ADDED,
     FILE,
     FORMAT,
     SCHEMA,
@@ -29,6 +30,7 @@ from leadstream_api.fallback.rows import (
 from leadstream_events.errors import Conflict
 from leadstream_events.ids import new_id
 from leadstream_events.ledger import State
+from leadstream_events.sealing import ERASED
 
 _SETTLE_NS = 100_000_000
 _TO_SEND = (State.REQUESTED.value, State.DEFERRED.value, State.UNKNOWN.value)
@@ -55,20 +57,23 @@ class Spool:
     """Typed access to the file in `data_dir`; several processes may use one file."""
 
     def __init__(self, data_dir: Path) -> None:
-        self.database = Database(data_dir / FILE, SCHEMA)
+        self.database = Database(data_dir / FILE, SCHEMA, ADDED)
         self._wal = data_dir / f"{FILE}-wal"
         self._empty_at: tuple[int, int] | None = None
 
-    async def add(self, lead_id: str, fingerprint: str, fields: Fields, *, in_doubt: bool) -> bool:
-        """Stores a lead once; True when it is new. `Conflict` for another body under the same lead id."""
+    async def add(self, lead_id: str, fingerprint: str, fields: Fields, *, in_doubt: bool, key: str = "") -> bool:
+        """Stores a lead once, with the wrapped key of a sealed one; True when it is new.
+
+        `Conflict` for another body under the same lead id.
+        """
 
         def operation(db: sqlite3.Connection) -> str | None:
             row = db.execute("SELECT fingerprint FROM leads WHERE lead_id = ?", (lead_id,)).fetchone()
             if row is None:
                 db.execute(
-                    "INSERT INTO leads (lead_id, fingerprint, merge_id, event, in_doubt, spooled_ms)"
-                    " VALUES (?, ?, ?, ?, ?, ?)",
-                    (lead_id, fingerprint, new_id(), pack(fields), int(in_doubt), now_ms()),
+                    "INSERT INTO leads (lead_id, fingerprint, merge_id, event, in_doubt, spooled_ms, key)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (lead_id, fingerprint, new_id(), pack(fields), int(in_doubt), now_ms(), key),
                 )
                 return None
             return str(row["fingerprint"])
@@ -122,15 +127,40 @@ class Spool:
 
         return await self.database.run(operation)
 
-    async def drop(self, lead_ids: Iterable[str]) -> None:
-        """Removes leads that are merged."""
-        ids = [(lead_id,) for lead_id in lead_ids]
+    async def drop(self, merged: Iterable[SpooledLead]) -> None:
+        """Removes leads that are merged, so that no file holds anything of them any more.
+
+        One that was erased after it was read for the merge stays: the next merge tells Redis.
+        """
+        leads = list(merged)
 
         def operation(db: sqlite3.Connection) -> None:
+            erased = {row[0] for row in db.execute("SELECT lead_id FROM leads WHERE erased != ''")}
+            ids = [(lead.lead_id,) for lead in leads if lead.erased is not None or lead.lead_id not in erased]
             for table in ("outcomes", "mails", "leads"):
                 db.executemany(f"DELETE FROM {table} WHERE lead_id = ?", ids)  # noqa: S608  -- names from this line
 
-        await self.database.run(operation)
+        await self.database.run(operation, scrub=bool(leads))
+
+    async def lead(self, lead_id: str) -> SpooledLead | None:
+        """A lead that waits here."""
+
+        def operation(db: sqlite3.Connection) -> SpooledLead | None:
+            row = db.execute("SELECT * FROM leads WHERE lead_id = ?", (lead_id,)).fetchone()
+            return read_lead(row) if row else None
+
+        return await self.database.run(operation)
+
+    async def erase(self, lead_id: str, erased: Fields) -> None:
+        """Destroys the key of a sealed lead and forgets the fingerprint of its body; its merge tells Redis."""
+
+        def operation(db: sqlite3.Connection) -> None:
+            db.execute(
+                "UPDATE leads SET key = '', fingerprint = ?, erased = ? WHERE lead_id = ? AND erased = ''",
+                (ERASED, pack(erased), lead_id),
+            )
+
+        await self.database.run(operation, scrub=True)
 
     async def unplanned(self, limit: int) -> list[SpooledLead]:
         """Leads whose mails are not decided yet."""
@@ -181,7 +211,7 @@ class Spool:
     async def write(
         self, mail: SpooledMail, outcomes: Sequence[Outcome] = (), start: tuple[int, str, str] | None = None
     ) -> None:
-        """Notes how far a mail has come, with what follows from it; `start`: (ms, address, name) of a send."""
+        """Notes how far a mail has come, with what follows from it; `start`: (ms, @domain, name) of a send."""
 
         def operation(db: sqlite3.Connection) -> None:
             db.execute("REPLACE INTO mails VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", _columns(mail))
@@ -201,7 +231,7 @@ class Spool:
         return await self.database.run(operation)
 
     async def starts(self, since_ms: int) -> list[tuple[int, str, str]]:
-        """The sends that started since then, as (ms, address, name); forgets older ones."""
+        """The sends that started since then, as (ms, @domain, name); forgets older ones."""
 
         def operation(db: sqlite3.Connection) -> list[tuple[int, str, str]]:
             db.execute("DELETE FROM starts WHERE at_ms < ?", (since_ms,))
@@ -219,17 +249,17 @@ class Spool:
         return await self.database.run(operation)
 
     async def set_fact(self, name: str, value: str) -> None:
-        """Stores a fact."""
+        """Stores a fact, so that no file holds what it was before: an address may have been taken out of it."""
 
         def operation(db: sqlite3.Connection) -> None:
             db.execute("REPLACE INTO facts VALUES (?, ?)", (name, value))
 
-        await self.database.run(operation)
+        await self.database.run(operation, scrub=True)
 
     async def check_format(self) -> None:
         """Raises `SpoolUnavailable` when the file was written by a newer version."""
         found = await self.fact("format")
-        if found is None:
+        if found is None or int(found) < FORMAT:
             await self.set_fact("format", str(FORMAT))
         elif int(found) > FORMAT:
             raise SpoolUnavailable("newer_format", f"the spool has format {found}, this code reads up to {FORMAT}")

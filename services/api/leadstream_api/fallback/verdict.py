@@ -22,9 +22,11 @@ from leadstream_events.schemas.events import (
     EmailRequested,
     EmailSent,
     EventData,
+    Kind,
     SmtpFailure,
 )
-from leadstream_events.settings import OnUnknown
+from leadstream_events.sealed_leads import needs_key
+from leadstream_events.setting_values import OnUnknown
 from leadstream_mail.attempt_rules import OUTCOME_UNKNOWN, RETRIES_EXHAUSTED, AttemptRules, refusal_cause
 from leadstream_mail.smtp.outcome import Accepted, Deferred, Refused, Unknown
 
@@ -51,12 +53,13 @@ def milliseconds(at: datetime) -> int:
 
 
 def requested(lead: SpooledLead, candidate: Candidate, name: str | None, now: datetime) -> SpooledMail:
-    """The row of a mail that the API takes on."""
+    """The row of a mail that the API takes on; it names no sealed lead's own address."""
+    address = "" if candidate.kind is Kind.WELCOME and needs_key(lead.event) else candidate.to
     data = EmailRequested(
         email_id=candidate.email_id,
         kind=candidate.kind,
         subscriber_id=candidate.subscriber_id,
-        to=candidate.to,
+        to=address,
         lead_entry=lead_token(lead.merge_id),
     )
     event = make_event(data, subject=lead.lead_id, now=now, cause=lead.event.id, trace=lead.event.trace)
@@ -66,7 +69,7 @@ def requested(lead: SpooledLead, candidate: Candidate, name: str | None, now: da
         candidate.kind,
         candidate.subscriber_id,
         name,
-        candidate.to,
+        address,
         State.REQUESTED,
         0,
         0,

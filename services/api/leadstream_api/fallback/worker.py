@@ -24,7 +24,7 @@ from leadstream_api.fallback.limiter import LocalLimiter
 from leadstream_api.fallback.merging import Merged, Merger
 from leadstream_api.fallback.presence import Presence
 from leadstream_api.fallback.rows import SpooledLead, SpooledMail
-from leadstream_api.fallback.sending import Postman, why_skip
+from leadstream_api.fallback.sending import Postman, tell, why_skip
 from leadstream_api.fallback.snapshot import EVERY_S, Known, SnapshotKeeper
 from leadstream_api.fallback.spool import Spool
 from leadstream_events import logs
@@ -33,6 +33,7 @@ from leadstream_events.ledger import State
 from leadstream_events.recipients import candidates
 from leadstream_events.redis_client import classify
 from leadstream_events.tasks import end
+from leadstream_events.vault import Sealer
 from leadstream_mail.attempt_rules import AttemptRules
 
 LOCK_FILE = "spool.lock"
@@ -87,6 +88,7 @@ class Worker:
         postman: Postman | None,
         limiter: LocalLimiter,
         rules: AttemptRules,
+        sealer: Sealer,
         *,
         welcome: bool,
         concurrency: int,
@@ -94,6 +96,7 @@ class Worker:
     ) -> None:
         self._spool, self._lock, self._presence, self._keeper = spool, lock, presence, keeper
         self._merger, self._postman, self._limiter, self._rules = merger, postman, limiter, rules
+        self._sealer = sealer
         self._welcome, self._concurrency, self._on_merged = welcome, concurrency, on_merged
         self._sending: dict[str, tuple[str, asyncio.Task[None]]] = {}
         self._refused: dict[str, float] = {}
@@ -146,6 +149,7 @@ class Worker:
         for lead, mail in await self._spool.cut_off():
             row, outcomes = verdict.recovered(lead, mail, self._rules, now)
             await self._spool.write(row, outcomes)
+            tell(outcomes)
         starts = await self._spool.starts(0)
         wall_ms = verdict.milliseconds(now)
         for at_ms, address, _ in starts:
@@ -200,20 +204,23 @@ class Worker:
         for lead, mail in due:
             if len(self._sending) >= self._concurrency:
                 break
-            wait_s, of_domain = self._limiter.wait_s(mail.address, now)
+            address = postman.address(lead, mail)
+            wait_s, of_domain = self._limiter.wait_s(address, now)
             if wait_s and not of_domain:
                 return min(wait_s, _IDLE_TICK_S)
             if not wait_s:
-                await self._begin(postman, known, lead, mail, now)
+                await self._begin(postman, known, lead, mail, address, now)
         return _TICK_S
 
-    async def _begin(self, postman: Postman, known: Known, lead: SpooledLead, mail: SpooledMail, now: float) -> None:
-        if why_skip(mail, known.directory, datetime.now(UTC)):
+    async def _begin(
+        self, postman: Postman, known: Known, lead: SpooledLead, mail: SpooledMail, address: str, now: float
+    ) -> None:
+        if why_skip(lead, mail, address, known.directory, datetime.now(UTC)):
             # Nothing is said of it here: after the merge the mailer decides, by what is known then.
             later = replace(mail, at_ms=mail.at_ms + _LEFT_TO_MERGE_MS)
             await self._spool.write(later if mail.attempts else replace(mail, state=State.SKIPPED))
             return
-        self._limiter.start(mail.address, now)
+        self._limiter.start(address, now)
         name = f"fallback:{mail.email_id}:{mail.attempts + 1}"
         self._spawn(lead.lead_id, mail.email_id, postman.attempt(lead, mail, name))
 
@@ -221,9 +228,9 @@ class Worker:
         """Decides which mails of new leads the API takes on."""
         for lead in await self._spool.unplanned(_PLAN_BATCH):
             since = await self._spool.leads_before(lead.seq) + self._keeper.appended
-            due = candidates(
-                lead.lead_id, lead.received.lead, known.directory.subscribers.values(), welcome=self._welcome
-            )
+            opened = lead.opened(self._sealer)
+            everybody = known.directory.subscribers.values()
+            due = candidates(lead.lead_id, opened, everybody, welcome=self._welcome) if opened else []
             mails, now = [], datetime.now(UTC)
             for candidate in due:
                 subscriber = known.directory.subscribers.get(candidate.subscriber_id or "")
