@@ -13,11 +13,10 @@ from typing import Any
 
 import msgspec
 
+from leadstream_archive.lines import RAW_TYPE, SOURCE
 from leadstream_cli.queries import short_name
 from leadstream_events.masking import mask
 
-SOURCE = "urn:leadstream"
-OPAQUE = "leadstream.entry"
 _NAMES = (b"id", b"type", b"v", b"time", b"subject", b"cause", b"trace", b"data")
 _OPTIONAL = ((b"cause", "causationid"), (b"trace", "traceparent"))
 
@@ -40,6 +39,7 @@ class _Line(msgspec.Struct):
     causationid: str = ""
     traceparent: str = ""
     masked: bool = False
+    leadkey: str = ""
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 
@@ -58,10 +58,16 @@ class Stored:
     subject: str
     fields: Fields
     data: bytes
+    lead_key: str = ""
 
 
-def to_line(key: str, partition: int | None, entry_id: str, fields: Fields, *, pii: bool) -> bytes:
-    """The entry as one line of JSON, without its end. Unless `pii`, personal data is masked and the line marked."""
+def to_line(
+    key: str, partition: int | None, entry_id: str, fields: Fields, *, pii: bool, lead_key: str | None = None
+) -> bytes:
+    """The entry as one line of JSON, without its end. Unless `pii`, personal data is masked and the line marked.
+
+    `lead_key` is the wrapped key of its sealed lead: an extension that goes along, since without it nobody opens it.
+    """
     place: dict[str, Any] = {"stream": short_name(key), "entryid": entry_id}
     if partition is not None:
         place["partition"] = partition
@@ -71,13 +77,15 @@ def to_line(key: str, partition: int | None, entry_id: str, fields: Fields, *, p
             "specversion": "1.0",
             "id": f"{short_name(key)}-{entry_id}",
             "source": SOURCE,
-            "type": OPAQUE,
+            "type": RAW_TYPE,
             "data": {"fields": {_b64(name): _b64(value) if pii else "***" for name, value in fields.items()}},
         }
     elif not pii:
         event["data"] = mask(msgspec.json.decode(event["data"]), "data")
     if not pii:
         place["masked"] = True
+    elif lead_key:
+        place["leadkey"] = lead_key
     return msgspec.json.encode(event | place)
 
 
@@ -119,10 +127,10 @@ def from_line(line: bytes, *, masked: bool = False) -> Stored:
     if not _is_entry_id(read.entryid):
         raise NotAnEvent("`entryid` is no entry id")
     raw = bytes(read.data)
-    fields = _opaque(raw) if read.type == OPAQUE else _fields(read, raw)
+    fields = _opaque(raw) if read.type == RAW_TYPE else _fields(read, raw)
     return Stored(
         read.stream, read.partition, read.entryid, fields.get(b"id", b"").decode(errors="replace"),
-        read.type.removeprefix("leadstream."), read.subject, fields, raw,
+        read.type.removeprefix("leadstream."), read.subject, fields, raw, read.leadkey,
     )  # fmt: skip
 
 

@@ -13,18 +13,20 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
 
 from leadstream_cli.runfile import RunFile, read_run_file
 from leadstream_events.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from leadstream_events.redis_access import RedisAccess
     from leadstream_events.redis_client import Client
 
 PREFIX = "LEADSTREAM_"
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 DEFAULT_PUBLIC_URL = "http://127.0.0.1:8000"
 DEFAULT_SMTP_URL = "smtp://127.0.0.1:1025"
+# Settings `redis_<name>` that go with `redis_url`.
+REDIS_LOGIN = ("username", "password", "password_file", "ca_file", "cert_file", "key_file")
 _TIMEOUT_S = 5.0
 
 
@@ -81,6 +83,24 @@ def find_redis_url() -> Found:
     return _find("redis_url", lambda up: up.redis_url, DEFAULT_REDIS_URL)
 
 
+def find_redis() -> RedisAccess:
+    """How to reach it: the login in the settings is for the server in the settings, not for that of a running `up`."""
+    from leadstream_events.redis_access import RedisAccess
+
+    found = find_redis_url()
+    return with_login(found.value) if configured("redis_url") or not running() else RedisAccess(found.value)
+
+
+def with_login(url: str) -> RedisAccess:
+    """An address together with the login and the TLS files in the settings."""
+    from leadstream_events.redis_access import RedisAccess
+
+    given = {name: configured(f"redis_{name}") for name in REDIS_LOGIN}
+    texts = {name: found.value for name, found in given.items() if found}
+    files = {name: Path(text) for name, text in texts.items() if name.endswith("_file")}
+    return RedisAccess(url, texts.get("username"), texts.get("password"), **files)
+
+
 def find_public_url() -> Found:
     """The API to talk to."""
     return _find("public_url", lambda up: up.api_url, DEFAULT_PUBLIC_URL)
@@ -92,23 +112,24 @@ def find_smtp_url() -> Found:
 
 
 def shown_redis_url() -> str:
-    """The URL as errors show it: password masked, whatever else is wrong with it."""
+    """The URL as errors show it: passwords masked, whatever else is wrong with it."""
+    from leadstream_events.setting_values import mask_url
+
     try:
-        url = find_redis_url().value
-        parts = urlsplit(url)
-        if parts.password is None:
-            return url
-        return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}"))
+        return mask_url(find_redis_url().value)
     except (ConfigurationError, ValueError):
         return "LEADSTREAM_REDIS_URL"
 
 
 @asynccontextmanager
-async def redis_client(url: str | None = None) -> AsyncIterator[Client]:
-    """Yields a client; a wrong URL is a `ConfigurationError`, a dead server shows at the first command."""
+async def redis_client(where: str | RedisAccess | None = None) -> AsyncIterator[Client]:
+    """Yields a client of this server, or of the one that is found.
+
+    A wrong URL is a `ConfigurationError`, a dead server shows at the first command.
+    """
     from leadstream_events.redis_client import connect
 
-    client = connect(url or find_redis_url().value, timeout_s=_TIMEOUT_S)
+    client = connect(where or find_redis(), timeout_s=_TIMEOUT_S)
     try:
         yield client
     finally:

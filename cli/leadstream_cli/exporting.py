@@ -11,16 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leadstream_cli.cloudevents import NotAnEvent, from_line
-from leadstream_cli.queries import order, short_name
+from leadstream_cli.queries import short_name
+from leadstream_events import keys
+from leadstream_events.entry_ids import entry_order as order
+from leadstream_events.entry_ids import just_before
 from leadstream_events.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from leadstream_events.redis_client import Client
+    from leadstream_archive.history import History
+    from leadstream_events.vault import Vault
 
 _PAGE = 1_000
 
 Place = tuple[str, int | None]
-Item = tuple[str, int | None, str, Mapping[bytes, bytes]]
+# Stream key, partition, entry id, fields, and the wrapped key of a sealed lead.
+Item = tuple[str, int | None, str, Mapping[bytes, bytes], str | None]
 
 
 def label(place: Place) -> str:
@@ -65,10 +70,13 @@ def resume(path: Path) -> dict[str, str]:
 
 
 async def items(
-    client: Client, places: Sequence[Place], after: Mapping[str, str], since: str, until: str
+    history: History, places: Sequence[Place], after: Mapping[str, str], since: str, until: str, vault: Vault
 ) -> AsyncIterator[Item]:
-    """Every entry after the position, from `since` to `until`, merged in the order of storage."""
-    heads = [_Head(client, place, after.get(label(place)), since, until) for place in places]
+    """Every entry after the position, from `since` to `until`, merged in the order of storage.
+
+    Of the dead letters the open ones: what is archived of them was closed, and must not be opened by an import.
+    """
+    heads = [_Head(history, vault, place, after.get(label(place)), since, until) for place in places]
     while True:
         tops = [(head.top, at) for at, head in enumerate(heads) if await head.fill()]
         if not tops:
@@ -80,26 +88,38 @@ async def items(
 class _Head:
     """One stream, a page at a time."""
 
-    def __init__(self, client: Client, place: Place, after: str | None, since: str, until: str) -> None:
-        self._client, self._place, self._until = client, place, until
-        later = after is not None and (since == "-" or order(after) >= order(since))
-        self._from = f"({after}" if later else since
-        self._page: list[tuple[bytes, Mapping[bytes, bytes]]] = []
+    def __init__(self, history: History, vault: Vault, place: Place, after: str | None, since: str, until: str) -> None:
+        self._vault, self._place = vault, place
+        start = "0-0" if since == "-" else just_before(since)
+        if after is not None and order(after) > order(start):
+            start = after
+        upto = None if until == "+" else just_before(until.lstrip("("))
+        key = place[0]
+        source = type(history)(history.client, None) if keys.name_of(key) == keys.DEAD else history
+        self._pages = source.pages_of(key, start, upto, _PAGE)
+        self._page: list[tuple[bytes, dict[bytes, bytes], str | None]] = []
         self._end = False
 
     async def fill(self) -> bool:
         if not self._page and not self._end:
-            found = await self._client.xrange(self._place[0], self._from, self._until, count=_PAGE)
-            self._end = len(found) < _PAGE
-            self._page = found[::-1]
-            if found:
-                self._from = f"({found[-1][0].decode()}"
+            page = await anext(self._pages, None)
+            self._end = page is None
+            found = page or []
+            keys_of = await self._keys([fields for _, fields in found])
+            self._page = [(at, fields, key) for (at, fields), key in zip(found, keys_of, strict=True)][::-1]
         return bool(self._page)
+
+    async def _keys(self, page: Sequence[Mapping[bytes, bytes]]) -> list[str | None]:
+        """The keys of the leads among these entries."""
+        partition = self._place[1]
+        if partition is None or short_name(self._place[0]) != keys.LEADS:
+            return [None] * len(page)
+        return await self._vault.stored_keys([(partition, fields.get(b"subject", b"").decode()) for fields in page])
 
     @property
     def top(self) -> tuple[int, int]:
         return order(self._page[-1][0].decode())
 
     def take(self) -> Item:
-        entry_id, fields = self._page.pop()
-        return *self._place, entry_id.decode(), fields
+        entry_id, fields, key = self._page.pop()
+        return *self._place, entry_id.decode(), fields, key

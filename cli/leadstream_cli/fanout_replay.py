@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from leadstream_archive.history import History
+from leadstream_cli.revealing import vault_of
 from leadstream_events import keys
 from leadstream_events.directory import Directory
+from leadstream_events.entry_ids import just_before
 from leadstream_events.envelope import Event
 from leadstream_events.ids import WELCOME_RECIPIENT, email_id
 from leadstream_events.ledger import parse_row
 from leadstream_events.log import read_entry
 from leadstream_events.recipients import NO_LIMIT, Candidate, candidates
-from leadstream_events.redis_client import Client
-from leadstream_events.schemas.events import Kind, LeadReceived
+from leadstream_events.schemas.events import EmailRequested, Kind, LeadReceived
+from leadstream_events.schemas.lead import Lead
 from leadstream_events.schemas.subscriber import Subscriber
 from leadstream_events.subscribers import SubscriberStore
 
@@ -51,9 +54,9 @@ class Replay:
         self._subscribers, self._welcome = subscribers, welcome
         self._left = dict(left)
 
-    def compare(self, event: Event, data: LeadReceived, partition: int, rows: frozenset[str]) -> Replayed:
+    def compare(self, event: Event, lead: Lead, partition: int, rows: frozenset[str]) -> Replayed:
         """Compares one lead, given the ids of the mails that its ledger knows."""
-        due = candidates(event.subject, data.lead, self._subscribers.values(), welcome=self._welcome)
+        due = candidates(event.subject, lead, self._subscribers.values(), welcome=self._welcome)
         known = {mail.email_id for mail in due} & rows
         would: list[str] = []
         used_up: list[str] = []
@@ -82,8 +85,9 @@ def _name(mail: Candidate) -> str:
     return mail.subscriber_id or WELCOME
 
 
-async def replay(client: Client, partitions: int, since: str, *, welcome: bool) -> AsyncIterator[Replayed]:
+async def replay(history: History, partitions: int, since: str, *, welcome: bool) -> AsyncIterator[Replayed]:
     """Compares every lead stored from the entry id `since` on, partition by partition, oldest first."""
+    client = history.client
     snapshot = await Directory(client).refresh()
     usage = await SubscriberStore(client).usage(list(snapshot.subscribers)) if snapshot.subscribers else {}
     left = {
@@ -93,32 +97,47 @@ async def replay(client: Client, partitions: int, since: str, *, welcome: bool) 
     }
     comparing = Replay(snapshot.subscribers, left, welcome=welcome)
     for partition in range(partitions):
-        async for leads in _leads(client, partition, since):
-            for (event, data), rows in zip(leads, await _mails(client, partition, leads), strict=True):
-                yield comparing.compare(event, data, partition, rows)
+        async for leads in _leads(history, partition, since):
+            for (event, lead), rows in zip(leads, await _mails(history, partition, leads), strict=True):
+                yield comparing.compare(event, lead, partition, rows)
 
 
-_Lead = tuple[Event, LeadReceived]
+_Lead = tuple[Event, Lead]
 
 
-async def _leads(client: Client, partition: int, since: str) -> AsyncIterator[list[_Lead]]:
-    key, position = keys.stream(partition, keys.LEADS), since
-    while True:
-        page = await client.xrange(key, position, "+", count=_PAGE)
-        events = [read_entry(key, *entry).event for entry in page]
-        yield [(event, event.data) for event in events if event and isinstance(event.data, LeadReceived)]
-        if len(page) < _PAGE:
-            return
-        position = f"({page[-1][0].decode()}"
+async def _leads(history: History, partition: int, since: str) -> AsyncIterator[list[_Lead]]:
+    """Pages of leads that can be opened; of erased ones nobody would get a mail."""
+    key, vault = keys.stream(partition, keys.LEADS), vault_of(history.client)
+    first = since if "-" in since else f"{since}-0"
+    async for page in history.pages(partition, keys.LEADS, just_before(first), count=_PAGE):
+        events = [each.event for each in await vault.open([read_entry(key, *entry) for entry in page])]
+        yield [
+            (event, event.data.lead)
+            for event in events
+            if event and isinstance(event.data, LeadReceived) and isinstance(event.data.lead, Lead)
+        ]
 
 
-async def _mails(client: Client, partition: int, leads: Sequence[_Lead]) -> list[frozenset[str]]:
-    """Per lead the ids of the mails that were requested."""
-    async with client.pipeline(transaction=False) as pipe:
+async def _mails(history: History, partition: int, leads: Sequence[_Lead]) -> list[frozenset[str]]:
+    """Per lead the ids of the mails that were requested: from its ledger, or, when that is gone, from the archive."""
+    async with history.client.pipeline(transaction=False) as pipe:
         for event, _ in leads:
             pipe.hgetall(keys.ledger(partition, event.subject))
         ledgers = await pipe.execute() if leads else []
-    return [frozenset(name.decode() for name, value in ledger.items() if _is_row(value.decode())) for ledger in ledgers]
+    return [
+        frozenset(name.decode() for name, value in ledger.items() if _is_row(value.decode()))
+        if ledger
+        else await _archived_mails(history, partition, event.subject)
+        for ledger, (event, _) in zip(ledgers, leads, strict=True)
+    ]
+
+
+async def _archived_mails(history: History, partition: int, lead_id: str) -> frozenset[str]:
+    found = [
+        read_entry(key, entry_id, fields).event
+        for key, entry_id, fields in await history.archived_of_lead(partition, lead_id)
+    ]
+    return frozenset(each.data.email_id for each in found if each and isinstance(each.data, EmailRequested))
 
 
 def _is_row(text: str) -> bool:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from leadstream_cli.queries import Stream, count_behind, order
+from leadstream_cli.queries import Stream, count_behind
 from leadstream_cli.tailing import parse_since
 from leadstream_events import keys
+from leadstream_events.entry_ids import entry_order as order
 from leadstream_events.errors import Conflict
 
 if TYPE_CHECKING:

@@ -88,9 +88,9 @@ class ApiClient:
         except ValueError:
             return Answer(response.status, raw.decode("utf-8", "replace"))
 
-    def submit(self, lead: bytes, idempotency_key: str | None = None) -> Answer:
-        """POST /leads with one JSON body as it is."""
-        extra = {"content-type": "application/json"}
+    def submit(self, lead: bytes, idempotency_key: str | None = None, *, xml: bool = False) -> Answer:
+        """POST /leads with one body as it is: JSON, or with `xml` an ADF document."""
+        extra = {"content-type": "application/x-adf+xml" if xml else "application/json"}
         if idempotency_key:
             extra["idempotency-key"] = idempotency_key
         return self.request("POST", "/leads", lead, extra)

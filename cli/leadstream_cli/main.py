@@ -22,12 +22,22 @@ PROGRAM = "leadstream"
 
 _SECTIONS: dict[str, dict[str, str]] = {
     "Start": {"up": "up", "demo": "demo", "doctor": "doctor", "config": "config", "keys": "keys"},
-    "Services": {"api": "services", "fanout": "services", "mailer": "services", "projections": "projections"},
+    "Services": {
+        "serve": "serve",
+        "api": "services",
+        "fanout": "services",
+        "mailer": "services",
+        "projections": "projections",
+        "archiver": "services",
+        "bounces": "bounces",
+    },
     "Leads and mail": {
         "lead": "leads",
         "trace": "trace",
         "subscribers": "subscribers",
         "suppressions": "suppressions",
+        "bounce": "bounce",
+        "dkim": "dkim",
         "send-test": "mail",
         "preview": "mail",
         "inbox": "inbox_command",
@@ -42,15 +52,21 @@ _SECTIONS: dict[str, dict[str, str]] = {
         "dead": "dead",
         "spool": "spool",
         "top": "top",
+        "limits": "limits",
     },
     "Operate": {
         "claim": "move",
         "seek": "move",
         "trim": "trim",
         "replay": "replay",
+        "archive": "archive",
+        "encryption": "encryption",
+        "acl": "acl",
         "export": "export",
         "import": "importing",
+        "restore": "restore",
         "operations": "operations",
+        "summary": "summary",
     },
 }
 _MODULES = {name: module for commands in _SECTIONS.values() for name, module in commands.items()}

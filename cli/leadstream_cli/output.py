@@ -37,6 +37,8 @@ def text_of(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return " ".join(map(str, value)) or "-"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {text_of(each)}" for name, each in value.items()) or "-"
     return str(value)
 
 

@@ -65,7 +65,15 @@ def _api_ready(url: str) -> Callable[[], Awaitable[bool]]:
     return ready
 
 
-def make_parts(client: Client, partitions: int, api_url: str) -> list[Part]:
+async def _at_once() -> bool:
+    return True
+
+
+def make_parts(
+    client: Client, partitions: int, api_url: str, *, archiver: bool = False, bounces: bool = False
+) -> list[Part]:
     """The services in the order in which they start; `client` is used until the last one is ready."""
     api = Part("api", ("api",), _api_ready(api_url), tells=False)
-    return [api, *(Part(name, (name,), _groups_ready(client, partitions, name)) for name in GROUPS)]
+    workers = [Part(name, (name,), _groups_ready(client, partitions, name)) for name in GROUPS]
+    also = [name for name, wanted in (("archiver", archiver), ("bounces", bounces)) if wanted]
+    return [api, *workers, *(Part(name, (name,), _at_once) for name in also)]

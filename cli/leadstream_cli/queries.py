@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from leadstream_events import keys
+from leadstream_events.entry_ids import entry_order as order
+from leadstream_events.server_time import server_ms
 
 if TYPE_CHECKING:
     from leadstream_events.redis_client import Client
@@ -24,12 +26,6 @@ _COUNT_PAGE = """
 local page = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[2], 'COUNT', ARGV[3])
 return {#page, #page > 0 and page[#page][1] or ''}
 """
-
-
-def order(entry_id: str) -> tuple[int, int]:
-    """The order of entry ids, over partitions too."""
-    ms, _, sequence = entry_id.partition("-")
-    return int(ms), int(sequence or 0)
 
 
 def ms_of(entry_id: str) -> int:
@@ -96,12 +92,6 @@ def places(partitions: int) -> list[tuple[str, int | None]]:
 def short_name(key: str) -> str:
     """How people name a stream: `leads`, `emails`, `outcomes`, `dead`, `subscribers`."""
     return "subscribers" if key == keys.SUBSCRIBER_EVENTS else keys.name_of(key)
-
-
-async def server_ms(client: Client) -> int:
-    """The server's clock in ms since 1970 (TIME): entry ids are on it, ours may be off."""
-    seconds, micros = await client.time()
-    return int(seconds) * 1000 + int(micros) // 1000
 
 
 async def read_streams(client: Client, partitions: int, *, with_groups: bool = True) -> list[Stream]:

@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 from redis.exceptions import NoScriptError
 
-from leadstream_cli.cloudevents import OPAQUE, Stored
+from leadstream_archive.lines import RAW_TYPE
+from leadstream_cli.cloudevents import Stored
 from leadstream_cli.connection import configured
 from leadstream_cli.queries import ms_of, places
 from leadstream_events import keys, scripts
@@ -25,6 +26,7 @@ from leadstream_events.ids import partition_of
 from leadstream_events.redis_client import Client
 from leadstream_events.schemas.lead import address_key
 from leadstream_events.schemas.subscriber import Subscriber, Suppression
+from leadstream_events.sealing import ERASED
 from leadstream_events.subscribers import SubscriberStore
 
 _GROUPS = {keys.LEADS: keys.FANOUT, keys.EMAILS: keys.MAILER, keys.OUTCOMES: keys.QUOTA}
@@ -43,6 +45,7 @@ REASONS = {
 }
 _SUBSCRIBER_KEYS = [keys.SUBSCRIBER_STATE, keys.SUBSCRIBER_EMAILS, keys.SUPPRESSIONS]
 _STATE, _EMAILS, _SUPPRESSIONS = 4, 5, 6
+_LEDGER, _KEYS = 3, 4
 
 Effects = list[tuple[str, int, str, str]]
 
@@ -123,7 +126,7 @@ class Restorer:
         return replies
 
     def _call(self, item: Stored) -> tuple[list[str], list[Argument]]:
-        data = msgspec.json.decode(item.data) if item.type != OPAQUE.removeprefix("leadstream.") else {}
+        data = msgspec.json.decode(item.data) if item.type != RAW_TYPE.removeprefix("leadstream.") else {}
         data = data if isinstance(data, dict) else {}
         flat = [part for pair in item.fields.items() for part in pair]
         if item.stream == "subscribers":
@@ -135,7 +138,10 @@ class Restorer:
         ledger_key = keys.ledger(partition, item.subject or "-")
         names = [keys.stream(partition, item.stream), keys.checkpoints(partition), ledger_key]
         ledger = _ledger_change(item, data)
-        return names, [item.entry_id, item.event_id, _GROUPS.get(item.stream, ""), *ledger, 0, *flat]
+        names.append(keys.lead_keys(partition))
+        effects = [*_key_effects(item), *_report_effects(item, data)]
+        changes: list[Argument] = [len(effects), *(part for effect in effects for part in effect)]
+        return names, [item.entry_id, item.event_id, _GROUPS.get(item.stream, ""), *ledger, *changes, *flat]
 
     def _partition(self, item: Stored) -> int:
         if item.stream not in (*keys.STREAMS, keys.OPERATIONS):
@@ -200,6 +206,25 @@ def _counts_for(fields: Mapping[bytes, bytes]) -> str | None:
         return data.get("subscriber_id") if kind == b"EmailSent" or data.get("sent") else None
     except (msgspec.MsgspecError, AttributeError):
         return None
+
+
+def _key_effects(item: Stored) -> Effects:
+    """The key of a sealed lead comes with it, and goes when it was erased after that."""
+    if item.type == "LeadErased":
+        return [("HSET", _KEYS, item.subject, ERASED)]
+    if item.lead_key:
+        return [("HSET", _KEYS, item.subject, item.lead_key)]
+    return []
+
+
+def _report_effects(item: Stored, data: Mapping[str, Any]) -> Effects:
+    """A report that is told again after the import is known, and its mail has counted (`lua/report.lua`)."""
+    metric = {"EmailBounced": "bounced", "EmailComplained": "complained"}.get(item.type)
+    if metric is None or not data.get("report_id"):
+        return []
+    mail = str(data["email_id"])
+    mark = ("HSET", _LEDGER, f"report {mail} {data['report_id']}", f"{item.event_id} done")
+    return [mark, ("HSET", _LEDGER, f"counted {mail} {metric}", "1")]
 
 
 def _ledger_change(item: Stored, data: Mapping[str, Any]) -> tuple[str, str]:

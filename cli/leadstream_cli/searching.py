@@ -2,7 +2,8 @@
 
 There is no index of addresses or mail ids. It would cost the projections a write and about a hundred bytes per mail for
 ever, and addresses in it would have to be erased with their lead; a search looks at some 700,000 entries a second, and
-only hits travel. `SCAN` bounds it per stream, and the answer says when it ended there.
+only hits travel. Leads are sealed, so an address in them is looked for here, after opening them. `SCAN` bounds it per
+stream, and the answer says when it ended there.
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from leadstream_cli.queries import order
 from leadstream_cli.raw_entry import RawEntry, raw_entry
+from leadstream_cli.revealing import reveal
 from leadstream_events import keys
+from leadstream_events.entry_ids import entry_order as order
 
 if TYPE_CHECKING:
+    from leadstream_archive.history import History
     from leadstream_events.redis_client import Client
 
 SCAN = 1_000_000
+# Sealed leads are opened here one by one: an address in them is not found on the server.
+SCAN_SEALED = 100_000
 PAGE = 1_000
 
 # Returns {entries looked at, last id, {id, ...} of entries whose data or subject holds the text}.
@@ -67,14 +72,21 @@ class Found:
     complete: bool
 
 
-async def leads_about(client: Client, partitions: int, wanted: Wanted, limit: int) -> Found:
-    """The newest `limit` leads that it is about."""
+async def leads_about(
+    client: Client, partitions: int, wanted: Wanted, limit: int, past: History | None = None
+) -> Found:
+    """The newest `limit` leads that it is about; with `past` also those in the archive, if there is room for more."""
     hits: dict[str, str] = {}
     complete = True
     for number in range(partitions):
         for name in (keys.LEADS, keys.EMAILS) if wanted.in_leads else (keys.EMAILS,):
             key = keys.stream(number, name)
-            entries, whole = await newest_with(client, key, number, wanted.text, wanted.holds, SCAN, limit + 1)
+            search = _newest_opened if name == keys.LEADS else newest_with
+            scan = SCAN_SEALED if name == keys.LEADS else SCAN
+            entries, whole = await search(client, key, number, wanted.text, wanted.holds, scan, limit + 1)
+            if past is not None and whole and len(hits) + len(entries) <= limit and not (wanted.single and entries):
+                older, whole = await _archived(past, key, number, wanted)
+                entries += older
             complete &= whole
             for entry in entries:
                 lead_id = entry.fields.get("subject", "")
@@ -83,6 +95,21 @@ async def leads_about(client: Client, partitions: int, wanted: Wanted, limit: in
             return Found(tuple(hits), True)
     newest = sorted(hits, key=lambda lead_id: order(hits[lead_id]), reverse=True)
     return Found(tuple(newest[:limit]), complete and len(newest) <= limit)
+
+
+async def _archived(past: History, key: str, partition: int, wanted: Wanted) -> tuple[list[RawEntry], bool]:
+    """What the newest `SCAN_SEALED` archived entries of a stream hold of it, and whether those are all."""
+    out: list[RawEntry] = []
+    looked = 0
+    async for page in past.archived_newest(key, PAGE):
+        opened = await reveal(past.client, [raw_entry(key, partition, *item) for item in page])
+        out += [entry for entry in opened if wanted.holds(entry)]
+        looked += len(page)
+        if wanted.single and out:
+            return out, True
+        if looked >= SCAN_SEALED:
+            return out, False
+    return out, True
 
 
 async def newest_with(
@@ -111,6 +138,31 @@ async def newest_with(
         if leads is not None and len({entry.fields.get("subject") for entry in out}) >= leads:
             return out, False
         position = f"({last.decode()}"
+    return out, False
+
+
+async def _newest_opened(
+    client: Client,
+    key: str,
+    partition: int,
+    text: str,
+    holds: Callable[[RawEntry], bool],
+    scan: int,
+    leads: int | None = None,
+) -> tuple[list[RawEntry], bool]:
+    """As `newest_with`, with each lead opened before it is looked at."""
+    out: list[RawEntry] = []
+    looked, position = 0, "+"
+    while looked < scan:
+        page = await client.xrevrange(key, position, "-", count=PAGE)
+        opened = await reveal(client, [raw_entry(key, partition, *item) for item in page])
+        out += [entry for entry in opened if holds(entry)]
+        looked += len(page)
+        if len(page) < PAGE:
+            return out, True
+        if leads is not None and len({entry.fields.get("subject") for entry in out}) >= leads:
+            return out, False
+        position = f"({page[-1][0].decode()}"
     return out, False
 
 

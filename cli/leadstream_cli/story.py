@@ -9,15 +9,18 @@ import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from leadstream_cli.archiving import older
 from leadstream_cli.connection import redis_client, stored_partitions
 from leadstream_cli.dead_choice import subscriber_id
 from leadstream_cli.raw_entry import RawEntry
+from leadstream_cli.revealing import reveal, vault_of
 from leadstream_cli.searching import PAGE, Wanted, leads_about, newest_with
 from leadstream_events import keys
 from leadstream_events.errors import NotFound
 from leadstream_events.log import StreamLog
 from leadstream_events.subscribers import SubscriberStore
-from leadstream_events.views import LeadView, lead_view
+from leadstream_events.views import lead_view
+from leadstream_events.views_leads import LeadView
 from leadstream_events.writer import PipelinedWriter
 
 if TYPE_CHECKING:
@@ -64,12 +67,12 @@ async def stories(wanted: str, subscriber: str | None = None) -> tuple[list[Stor
         partitions = await stored_partitions(client)
         if subscriber is not None:
             known = await subscriber_id(client, subscriber)
-            found = await leads_about(client, partitions, Wanted(known, ("subscriber_id",)), _MAX_LEADS)
+            found = await leads_about(client, partitions, Wanted(known, ("subscriber_id",)), _MAX_LEADS, older(client))
         else:
             direct = await _story(client, partitions, wanted.lower()) if _UUID.fullmatch(wanted.lower()) else None
             if direct is not None:
                 return [direct], True
-            found = await leads_about(client, partitions, _meant(wanted), _MAX_LEADS)
+            found = await leads_about(client, partitions, _meant(wanted), _MAX_LEADS, older(client))
         told = [await _story(client, partitions, lead_id) for lead_id in found.lead_ids]
     return [story for story in told if story is not None], found.complete
 
@@ -88,7 +91,14 @@ def _meant(wanted: str) -> Wanted:
 
 def open_log(client: Client, partitions: int) -> StreamLog:
     """The log, to read from: nothing is appended through it."""
-    return StreamLog(client, PipelinedWriter(client), partitions=partitions, deadline_s=1.0)
+    return StreamLog(
+        client,
+        PipelinedWriter(client),
+        partitions=partitions,
+        deadline_s=1.0,
+        vault=vault_of(client),
+        older=older(client),
+    )
 
 
 async def _story(client: Client, partitions: int, lead_id: str) -> Story | None:
@@ -100,4 +110,4 @@ async def _story(client: Client, partitions: int, lead_id: str) -> Story | None:
     dead, _ = await newest_with(
         client, keys.stream(number, keys.DEAD), number, lead_id, lambda e: e.fields.get("subject") == lead_id, 20 * PAGE
     )
-    return Story(view, tuple(reversed(dead)))
+    return Story(view, tuple(reversed(await reveal(client, dead))))

@@ -5,20 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from leadstream_cli.output import Output, printable, stamp
-from leadstream_cli.queries import order
+from leadstream_events.entry_ids import entry_order as order
 
 if TYPE_CHECKING:
     from leadstream_cli.story import Story
-    from leadstream_events.views import MailView
+    from leadstream_events.views_leads import LeadView, MailView
     from leadstream_events.views_timeline import Moment
+
+_TRACE_ID_CHARS = 32  # W3C Trace Context: version-trace id-parent id-flags
 
 
 def head_lines(story: Story, out: Output) -> list[str]:
     """The lead, and how far each of its mails is."""
     view = story.view
     who = out.clean({"full_name": view.lead.full_name, "email": view.lead.email}) if view.lead else None
-    name = f"{who['full_name']} <{who['email']}>" if who else "erased" if view.erased else "its data is gone"
+    name = f"{who['full_name']} <{who['email']}>" if who else _why_none(view)
     lines = [f"lead {view.lead_id}  {name}"]
+    if view.trace:
+        lines.append(f"  trace {view.trace.partition('-')[2][:_TRACE_ID_CHARS]}")
     lines += [f"  {_title(mail, out):<44} {_standing(mail)}" for mail in view.mails]
     return [printable(line) for line in lines]
 
@@ -37,6 +41,12 @@ def moment_lines(story: Story, out: Output) -> list[str]:
         text = " ".join(str(value) for value in cause.values() if value)
         lines.append(f"{stamp(entry.stored_ms)}  DEAD LETTER  {entry.place}  {text}")
     return [printable(line) for line in lines]
+
+
+def _why_none(view: LeadView) -> str:
+    if view.erased:
+        return "erased"
+    return "locked: LEADSTREAM_ENCRYPTION_KEYS_FILE lacks its key" if view.locked else "its data is gone"
 
 
 def _title(mail: MailView, out: Output) -> str:

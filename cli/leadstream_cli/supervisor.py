@@ -18,18 +18,12 @@ from pathlib import Path
 from leadstream_cli import embedded_exec
 from leadstream_cli.errors_text import WRONG_USE
 from leadstream_cli.readiness import VARIABLE, ReadyPipe
+from leadstream_cli.restarts import backoff_s, failures_after, how_it_ended
 from leadstream_cli.tailing import cancelled
 from leadstream_events.errors import ConfigurationError, LeadstreamError
 
-_BACKOFF_FIRST_S, _BACKOFF_MAX_S = 0.5, 10.0
-_STEADY_S = 30.0
 _LOOK_EVERY_S = 0.05
 _LINUX = sys.platform.startswith("linux")
-
-
-def backoff_s(failures: int) -> float:
-    """Seconds before the n-th restart in a row, from 1."""
-    return min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * 2.0 ** min(failures - 1, 10))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +123,9 @@ class Supervisor:
             if code == WRONG_USE:
                 self._give_up(ConfigurationError(f"{part.name} refuses its configuration{self._hint(part)}"))
                 return
-            failures = 1 if loop.time() - started_s > _STEADY_S else failures + 1
+            failures = failures_after(failures, loop.time() - started_s)
             pause_s = backoff_s(failures)
-            self.say(f"{part.name} {_how(code)}; restarting it in {pause_s:g} s{self._hint(part)}")
+            self.say(f"{part.name} {how_it_ended(code)}; restarting it in {pause_s:g} s{self._hint(part)}")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause_s)
             if self._stopping.is_set():
@@ -181,11 +175,3 @@ class Supervisor:
 def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
     with suppress(ProcessLookupError):
         process.send_signal(number)
-
-
-def _how(code: int) -> str:
-    if code >= 0:
-        return f"ended with exit code {code}"
-    with suppress(ValueError):
-        return f"was killed by {signal.Signals(-code).name}"
-    return f"was killed by signal {-code}"

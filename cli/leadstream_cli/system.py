@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from leadstream_cli.connection import PREFIX, redis_client
+from leadstream_cli.connection import PREFIX, REDIS_LOGIN, redis_client, with_login
 from leadstream_cli.embedded import EmbeddedServer
 from leadstream_cli.embedded_probe import free_port, port_taken
 from leadstream_cli.inbox import Inbox, listen, port_of
@@ -28,7 +28,10 @@ DEFAULT_REDIS_PORT = 6379
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to start. `redis_url` and `smtp_url` None mean: bring your own; ports 0 mean: a free one."""
+    """What to start. `redis_url` and `smtp_url` None mean: bring your own; ports 0 mean: a free one.
+
+    Without `archive_url` there is no archiver; `bounces` says whether there is a bounce receiver.
+    """
 
     data_dir: Path
     redis_url: str | None
@@ -40,6 +43,8 @@ class Plan:
     appendfsync: str = "everysec"
     log_dir: Path | None = None
     stop_within_s: float = 15.0
+    archive_url: str | None = None
+    bounces: bool = False
     env: Mapping[str, str] | None = None
 
 
@@ -72,9 +77,11 @@ async def running(plan: Plan, say: Say) -> AsyncIterator[System]:
         port = plan.api_port or free_port()
         host = f"[{plan.api_host}]" if ":" in plan.api_host else plan.api_host
         api_url = f"http://{host}:{port}"
-        client = await stack.enter_async_context(redis_client(redis_url))
+        client = await stack.enter_async_context(
+            redis_client(redis_url if plan.redis_url is None else with_login(redis_url))
+        )
         supervisor = Supervisor(
-            make_parts(client, plan.partitions, api_url),
+            make_parts(client, plan.partitions, api_url, archiver=plan.archive_url is not None, bounces=plan.bounces),
             _environment(plan, redis_url, smtp_url, port, api_url),
             say,
             log_dir=plan.log_dir,
@@ -90,9 +97,14 @@ def _environment(plan: Plan, redis_url: str, smtp_url: str, port: int, api_url: 
     """What the services see: our environment, with the addresses of what was started here."""
     env = dict(os.environ if plan.env is None else plan.env)
     env[PREFIX + "REDIS_URL"] = redis_url
+    if plan.redis_url is None:
+        for name in REDIS_LOGIN:  # they belong to another server
+            env.pop(f"{PREFIX}REDIS_{name.upper()}", None)
     env[PREFIX + "API_HOST"], env[PREFIX + "API_PORT"] = plan.api_host, str(port)
     env[PREFIX + "DATA_DIR"] = str(plan.data_dir.resolve())
     env[PREFIX + "PARTITIONS"] = str(plan.partitions)
+    if plan.archive_url is not None:
+        env[PREFIX + "ARCHIVE_URL"] = plan.archive_url
     if plan.smtp_url is None:
         env[PREFIX + "SMTP_URL"] = smtp_url
         for secret in ("SMTP_PASSWORD", "SMTP_PASSWORD_FILE"):  # they belong to another server

@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from leadstream_cli.queries import order
 from leadstream_cli.raw_entry import RawEntry, find_field, raw_entry, same
+from leadstream_cli.revealing import reveal
+from leadstream_events import keys
+from leadstream_events.entry_ids import entry_order as order
+from leadstream_events.entry_ids import just_before
 
 if TYPE_CHECKING:
+    from leadstream_archive.history import History
     from leadstream_events.redis_client import Client
 
 SCAN = 100_000
@@ -74,25 +78,47 @@ def cancelled() -> bool:
 class _Head:
     """One stream, page by page, forward or backward."""
 
-    def __init__(self, client: Client, place: Place, first: str, *, backward: bool) -> None:
+    def __init__(
+        self, client: Client, place: Place, first: str, *, backward: bool, history: History | None = None
+    ) -> None:
         self._client, self._place, self._first, self._backward = client, place, first, backward
         self._position = "+" if backward else first
         self._waiting: list[RawEntry] = []
         self._end = False
+        # The stream of dead letters holds the open ones; what is archived of it was closed long ago.
+        self._history = None if keys.name_of(place[0]) == keys.DEAD else history
+        self._pages: AsyncIterator[list[tuple[bytes, dict[bytes, bytes]]]] | None = None
 
     async def peek(self, page: int) -> RawEntry | None:
         """The next entry of this stream, or None at its end."""
         if not self._waiting and not self._end:
             key, partition = self._place
-            if self._backward:
-                found = await self._client.xrevrange(key, self._position, self._first, count=page)
-            else:
-                found = await self._client.xrange(key, self._position, "+", count=page)
-            self._end = len(found) < page
-            self._waiting = [raw_entry(key, partition, *item) for item in reversed(found)]
+            found = await (self._from_history(page) if self._history else self._from_stream(page))
+            self._waiting = await reveal(self._client, [raw_entry(key, partition, *item) for item in reversed(found)])
             if found:
                 self._position = f"({found[-1][0].decode()}"
         return self._waiting[-1] if self._waiting else None
+
+    async def _from_stream(self, page: int) -> Sequence[tuple[bytes, dict[bytes, bytes]]]:
+        found: Sequence[tuple[bytes, dict[bytes, bytes]]]
+        if self._backward:
+            found = await self._client.xrevrange(self._place[0], self._position, self._first, count=page)
+        else:
+            found = await self._client.xrange(self._place[0], self._position, "+", count=page)
+        self._end = len(found) < page
+        return found
+
+    async def _from_history(self, page: int) -> Sequence[tuple[bytes, dict[bytes, bytes]]]:
+        if self._pages is None:
+            assert self._history is not None  # noqa: S101  -- the caller looked
+            first = "0-0" if self._first == "-" else self._first
+            if self._backward:
+                self._pages = self._history.newest_of(self._place[0], None, first, page)
+            else:
+                self._pages = self._history.pages_of(self._place[0], just_before(first), None, page)
+        found = await anext(self._pages, None)
+        self._end = found is None
+        return found or ()
 
     def pop(self) -> RawEntry:
         """Takes the entry that `peek` showed."""
@@ -100,9 +126,9 @@ class _Head:
 
 
 async def _merged(
-    client: Client, places: Sequence[Place], first: str, *, backward: bool, page: int
+    client: Client, places: Sequence[Place], first: str, history: History | None, *, backward: bool, page: int
 ) -> AsyncIterator[RawEntry]:
-    heads = [_Head(client, place, first, backward=backward) for place in places]
+    heads = [_Head(client, place, first, backward=backward, history=history) for place in places]
     while True:
         tops = [(order(top.entry_id), at) for at, head in enumerate(heads) if (top := await head.peek(page))]
         if not tops:
@@ -111,13 +137,20 @@ async def _merged(
         yield heads[at].pop()
 
 
-def forward(client: Client, places: Sequence[Place], first: str) -> AsyncIterator[RawEntry]:
-    """Yields every entry from `first` on, oldest first."""
-    return _merged(client, places, first, backward=False, page=_PAGE)
+def forward(
+    client: Client, places: Sequence[Place], first: str, history: History | None = None
+) -> AsyncIterator[RawEntry]:
+    """Yields every entry from `first` on, oldest first; with a `history` those in the archive too."""
+    return _merged(client, places, first, history, backward=False, page=_PAGE)
 
 
 async def last(
-    client: Client, places: Sequence[Place], count: int, wanted: Wanted, first: str = "-"
+    client: Client,
+    places: Sequence[Place],
+    count: int,
+    wanted: Wanted,
+    first: str = "-",
+    history: History | None = None,
 ) -> tuple[list[RawEntry], bool]:
     """Returns the last `count` wanted entries, oldest first, and whether the search ended at `SCAN` entries."""
     kept: list[RawEntry] = []
@@ -125,7 +158,7 @@ async def last(
     page = min(_PAGE, max(1, count)) if wanted.everything else _PAGE
     if count <= 0:
         return [], False
-    async for entry in _merged(client, places, first, backward=True, page=page):
+    async for entry in _merged(client, places, first, history, backward=True, page=page):
         looked += 1
         if wanted.keeps(entry):
             kept.append(entry)
@@ -151,9 +184,9 @@ async def follow(client: Client, starts: dict[Place, str]) -> AsyncIterator[RawE
         try:
             while not cancelled():
                 for _, found in await client.xread({place[0]: position}, count=_PAGE, block=_BLOCK_MS) or ():
-                    for entry_id, fields in found:
-                        position = entry_id.decode()
-                        await queue.put(raw_entry(*place, entry_id, fields))
+                    for entry in await reveal(client, [raw_entry(*place, *item) for item in found]):
+                        position = entry.entry_id
+                        await queue.put(entry)
         except Exception as error:
             await queue.put(error)
 
@@ -181,8 +214,9 @@ def summary(data: Any) -> str:
     shown = [
         f"{name}={source[name]}"
         for name in (
-            *("full_name", "name", "address", "email", "state", "kind", "to", "attempt", "code", "reply", "cause"),
-            *("reason", "next_attempt_at", "group", "stream", "entry_id", "detail", "subscriber_id", "by"),
+            *("full_name", "erased", "locked", "name", "address", "email", "state", "kind", "to", "attempt", "code"),
+            *("reply", "cause", "reason", "next_attempt_at", "group", "stream", "entry_id", "detail"),
+            *("subscriber_id", "by"),
         )
         if source.get(name) not in (None, "")
     ]

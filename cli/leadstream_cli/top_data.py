@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from leadstream_cli.connection import find_public_url
 from leadstream_cli.http_client import ApiClient
 from leadstream_cli.output import age
-from leadstream_events import dead_letters
+from leadstream_events import dead_letters, slowing
 from leadstream_events.errors import LeadstreamError
 from leadstream_events.limits import Rate
 from leadstream_events.log import StreamLog
@@ -60,7 +60,10 @@ class StreamLine:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything on the screen. `minutes` are mails sent in each of the last minutes, the current one last."""
+    """Everything on the screen. `minutes` are mails sent in each of the last minutes, the current one last.
+
+    `slowed`: domains that asked for fewer mails, and how many a minute they get.
+    """
 
     at: datetime
     groups: tuple[GroupLine, ...]
@@ -72,6 +75,7 @@ class Snapshot:
     hour: Mapping[str, int]
     dead: int
     door: Door
+    slowed: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def oldest(self) -> tuple[str, float] | None:
@@ -87,6 +91,7 @@ async def look(log: StreamLog, rate: Rate | None, now: datetime, before: tuple[F
     door = asyncio.create_task(asyncio.to_thread(_door))
     found = await flow(log, rate, now)
     points = (await series(log, Bucket.MINUTE, now=now, since=now - timedelta(minutes=59))).points
+    slow, server_ms = await slowing.read(log.client)
     made = Snapshot(
         at=now,
         groups=tuple(_group_lines(found, before, now)),
@@ -98,6 +103,7 @@ async def look(log: StreamLog, rate: Rate | None, now: datetime, before: tuple[F
         hour={metric: sum(point.counts.get(metric, 0) for point in points) for metric in _METRICS},
         dead=await dead_letters.total(log),
         door=await door,
+        slowed={name: one.rate_at(server_ms) or 0.0 for name, one in sorted(slow.items())},
     )
     return made, found
 
@@ -190,8 +196,10 @@ def mail_lines(shot: Snapshot) -> list[str]:
     oldest = f"{age(shot.oldest[1])} ({shot.oldest[0]})" if shot.oldest else "nothing waits"
     spooled = "" if shot.door.spooled is None else f", {shot.door.spooled} leads spooled"
     hour = "  ".join(f"{name} {count}" for name, count in shot.hour.items())
+    slowed = ", ".join(f"{name} {rate:.0f}/min" for name, rate in shot.slowed.items())
     return [
         f"mails in the window {window}",
+        *([f"slowed down         {slowed}"] if slowed else []),
         f"last hour           {hour}",
         f"sent by minute      {spark(shot.minutes[-SPARK:])}",
         f"oldest waiting      {oldest}",

@@ -15,12 +15,13 @@ from textual.widgets import DataTable, Footer, Static
 
 from leadstream_cli.output import Output, age, printable
 from leadstream_cli.pending_query import read_pending
-from leadstream_cli.queries import read_streams, server_ms
+from leadstream_cli.queries import read_streams
 from leadstream_cli.story import Story, lead_story_in
 from leadstream_cli.story_text import head_lines, moment_lines
 from leadstream_events import dead_letters
 from leadstream_events.errors import NotFound
 from leadstream_events.log import StreamLog
+from leadstream_events.server_time import server_ms
 
 _LIMIT = 200
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from leadstream_cli.queries import Stream, count_to, order
+from leadstream_cli.queries import Stream, count_to
 from leadstream_events import keys
+from leadstream_events.entry_ids import entry_order as order
 
 if TYPE_CHECKING:
     from leadstream_events.redis_client import Client
@@ -32,11 +33,11 @@ class Trim:
 
 async def plan_trim(client: Client, stream: Stream, asked: str) -> Trim:
     """What may go of a stream (of one partition) below the entry id `asked`."""
+    from leadstream_events.groups import working_on
     from leadstream_events.retention import floors
-    from leadstream_projections.maintenance import groups_of
 
     assert stream.partition is not None  # noqa: S101  -- only partitions are trimmed
-    found = [each async for each in floors(client, stream.partition, stream.stream, groups_of(stream.stream))]
+    found = [each async for each in floors(client, stream.partition, stream.stream, working_on(stream.stream))]
     lowest = min(found, key=lambda floor: order(floor.entry), default=None)
     blocked = lowest is not None and order(lowest.entry) < order(asked)
     before = lowest.entry if lowest and blocked else asked

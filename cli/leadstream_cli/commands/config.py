@@ -13,7 +13,8 @@ _FINDERS = {"redis_url": find_redis_url, "public_url": find_public_url, "smtp_ur
 
 def rows() -> list[dict[str, str | None]]:
     """One row per setting; `ConfigurationError` when one is wrong."""
-    from leadstream_events.settings import load_settings, mask_url
+    from leadstream_events.setting_values import mask_url
+    from leadstream_events.settings import load_settings
 
     out = []
     for name, value in load_settings().masked().items():

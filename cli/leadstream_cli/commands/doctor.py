@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import asdict
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 from click.exceptions import Exit
 
 from leadstream_cli import doctor_checks as checks
-from leadstream_cli.connection import find_redis_url, redis_client
+from leadstream_cli.connection import find_public_url, find_redis_url, redis_client
 from leadstream_cli.doctor_checks import Finding, Verdict
+from leadstream_cli.doctor_user import redis_user
 from leadstream_cli.errors_text import CHECK_FAILED, explain, say
 from leadstream_cli.output import Output, emit_json, output_options, printable
 from leadstream_events.errors import ConfigurationError
@@ -21,14 +23,28 @@ if TYPE_CHECKING:
     from leadstream_events.redis_client import Client
     from leadstream_events.settings import Settings
 
+_KEYS_LOOKED_AT = 1_000
 _WRITE_TTL_MS = 10_000
+_DNS_PORT = 53
+
+
+def _dns_server(_: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, int] | None:
+    if value is None:
+        return None
+    host, port = value.split(":") if value.count(":") == 1 else (value, "")
+    try:
+        return str(ip_address(host)), int(port or _DNS_PORT)
+    except ValueError:
+        raise click.BadParameter("must be an address, such as 192.0.2.1 or 192.0.2.1:53", param=parameter) from None
 
 
 @click.command()
+@click.option("--dns", is_flag=True, help="Also the SPF, DKIM and DMARC records of the sending domain.")
+@click.option("--dns-server", metavar="HOST[:PORT]", callback=_dns_server, help="Ask this server, not the system's.")
 @output_options
-def doctor(out: Output) -> None:
+def doctor(dns: bool, dns_server: tuple[str, int] | None, out: Output) -> None:
     """Check Redis, SMTP, clocks and configuration; each finding with its mend. Exit code 3 when something is wrong."""
-    findings = asyncio.run(_examine())
+    findings = asyncio.run(_examine(dns or dns_server is not None, dns_server))
     if out.as_json:
         emit_json([asdict(finding) for finding in findings])
     else:
@@ -42,7 +58,7 @@ def doctor(out: Output) -> None:
         raise Exit(CHECK_FAILED)
 
 
-async def _examine() -> list[Finding]:
+async def _examine(dns: bool, dns_server: tuple[str, int] | None) -> list[Finding]:
     from leadstream_events.settings import load_settings
 
     try:
@@ -52,18 +68,29 @@ async def _examine() -> list[Finding]:
         return wrong
     return [
         Finding("configuration", Verdict.OK, "every setting can be read"),
+        checks.links(find_public_url().value),
         *await _redis(settings),
         *await _smtp(settings),
+        *(await _dns(settings, dns_server) if dns else ()),
     ]
 
 
+async def _dns(settings: Settings, server: tuple[str, int] | None) -> list[Finding]:
+    from leadstream_cli.dns_lookup import examine
+
+    try:
+        return await examine(settings, server)
+    except ConfigurationError as error:
+        return [Finding("dns dkim", Verdict.PROBLEM, str(error), "correct it")]
+
+
 async def _redis(settings: Settings) -> list[Finding]:
-    from leadstream_events.settings import mask_url
+    from leadstream_events.setting_values import mask_url
 
     found = find_redis_url()
     shown = mask_url(found.value)
     try:
-        async with redis_client(found.value) as client:
+        async with redis_client() as client:
             await client.ping()
             return [Finding("redis", Verdict.OK, f"{shown} answers ({found.source})"), *await _server(client, settings)]
     except Exception as error:
@@ -76,6 +103,8 @@ async def _redis(settings: Settings) -> list[Finding]:
 
 
 async def _server(client: Client, settings: Settings) -> list[Finding]:
+    from leadstream_archiver.memory import read_load
+    from leadstream_cli.archiving import retained_s
     from leadstream_events.keys import META
 
     info = await _info(client)
@@ -87,10 +116,63 @@ async def _server(client: Client, settings: Settings) -> list[Finding]:
         checks.persistence(info, await _appendfsync(client)),
         checks.memory(info),
         await _write(client),
+        await redis_user(client),
         checks.partitions(settings.partitions, int(stored) if stored else None),
         await _clock(client),
-        checks.retention(settings.retain, await _forgotten(client, int(stored or 1))),
+        checks.budget(await read_load(client, int(stored or 1), retained_s(settings))),
+        await _archive(client, int(stored or 1)),
+        checks.retention(retained_s(settings), await _forgotten(client, int(stored or 1))),
+        await _encryption(client, settings, int(stored or 1)),
+        *await _queues(client, settings, int(stored or 1), told=checks.shows_idle(info)),
     ]
+
+
+async def _queues(client: Client, settings: Settings, partitions: int, *, told: bool) -> list[Finding]:
+    from leadstream_cli import queue_checks
+    from leadstream_cli.queue_reading import read_queues
+
+    queue, behind, absent = await read_queues(client, settings, partitions, told=told)
+    return [queue_checks.services(absent, told=told), queue_checks.mails(queue), *queue_checks.groups(behind)]
+
+
+async def _encryption(client: Client, settings: Settings, partitions: int) -> Finding:
+    """Looks at some keys of each partition; `encryption status` looks at all."""
+    from leadstream_events.errors import ConfigurationError
+    from leadstream_events.keys import lead_keys
+    from leadstream_events.sealing import wrapped_by
+    from leadstream_events.vault import sealer_of
+
+    try:
+        sealer = sealer_of(settings)
+    except ConfigurationError as error:
+        return Finding("encryption", Verdict.PROBLEM, str(error), "correct the file: nothing that needs it starts")
+    needed: set[str] = set()
+    for partition in range(partitions):
+        _, found = await client.hscan(lead_keys(partition), 0, count=_KEYS_LOOKED_AT)
+        needed.update(kek for stored in found.values() for kek in wrapped_by(stored.decode()))
+    return checks.encryption(on=sealer.on, known=set(sealer.key_file.ring().keys), needed=needed)
+
+
+async def _archive(client: Client, partitions: int) -> Finding:
+    """Reads the manifest, and looks who writes it."""
+    from leadstream_cli.archiving import find_archive, find_archive_url
+    from leadstream_events import keys
+    from leadstream_events.errors import ArchiveUnavailable
+
+    url, problem = find_archive_url(), ""
+    try:
+        archive = find_archive()
+        if archive is not None:
+            await archive.refresh()
+    except (ArchiveUnavailable, ConfigurationError) as error:
+        problem = str(error)
+    there = False
+    for number in range(partitions):
+        key = keys.stream(number, keys.LEADS)
+        groups = await client.xinfo_groups(key) if await client.exists(key) else ()
+        there |= any(group["name"] == keys.ARCHIVER.encode() for group in groups)
+    turn = await client.get(keys.ARCHIVER_TURN)
+    return checks.archive(url, there, problem, turn.decode() if turn else None)
 
 
 async def _forgotten(client: Client, partitions: int) -> dict[str, int]:
@@ -147,10 +229,10 @@ async def _clock(client: Client) -> Finding:
 async def _smtp(settings: Settings) -> list[Finding]:
     """A handshake up to the login; no mail is sent."""
     from leadstream_cli.smtp_setting import password_of, smtp_url, tls_context_for
-    from leadstream_events.settings import mask_url
+    from leadstream_events.setting_values import mask_url
     from leadstream_mail.smtp.dial import open_session
     from leadstream_mail.smtp.endpoint import parse_smtp_url
-    from leadstream_mail.smtp.session import SessionFailed
+    from leadstream_mail.smtp.transaction import SessionFailed
 
     url = smtp_url(settings)
     shown = mask_url(url)

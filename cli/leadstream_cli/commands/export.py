@@ -9,14 +9,16 @@ from typing import IO
 
 import rich_click as click
 
+from leadstream_cli.archiving import history
 from leadstream_cli.commands.tail import STREAM_NAMES
 from leadstream_cli.connection import redis_client, stored_partitions
 from leadstream_cli.errors_text import say
 from leadstream_cli.exporting import items, label, parse_position, position_text, resume
-from leadstream_cli.queries import places, server_ms, short_name
+from leadstream_cli.queries import places, short_name
 from leadstream_cli.tailing import parse_since
 from leadstream_events import keys
 from leadstream_events.errors import ConfigurationError
+from leadstream_events.server_time import server_ms
 
 _TELL_EVERY = 1_000
 
@@ -42,8 +44,8 @@ def export(
 ) -> None:
     """Write entries to FILE or stdout, one CloudEvent a line, in the order of storage.
 
-    With --pii the lines can be imported byte for byte; without, names and addresses are masked. At its end it says on
-    stderr where to go on: give that to --after, or use --resume with a file.
+    With --pii the lines can be imported byte for byte, sealed leads come with their keys; without, names and addresses
+    are masked. At its end it says on stderr where to go on: give that to --after, or use --resume with a file.
     """
     path = None if file == "-" else Path(file)
     start = _start(path, after, go_on)
@@ -80,6 +82,7 @@ async def _export(
 ) -> None:
     from leadstream_cli.cloudevents import to_line
     from leadstream_cli.progress import progress
+    from leadstream_cli.revealing import opened, vault_of
 
     async with redis_client() as client:
         # What commands did to this Redis as a whole is nothing for another one.
@@ -89,12 +92,14 @@ async def _export(
         total = sum([int(await client.xlen(key)) for key, _ in chosen])
         count = looked = 0
         with progress(total, "export") as step:
-            async for key, partition, entry_id, fields in items(client, chosen, position, since, until):
+            vault, past = vault_of(client), history(client)
+            async for key, partition, entry_id, fields, lead_key in items(past, chosen, position, since, until, vault):
                 looked += 1
                 if looked % _TELL_EVERY == 0:
                     step(_TELL_EVERY)
                 if not types or fields.get(b"type", b"").decode(errors="replace").casefold() in types:
-                    sink.write(to_line(key, partition, entry_id, fields, pii=pii) + b"\n")
+                    shown = fields if pii else opened(vault, fields, lead_key)
+                    sink.write(to_line(key, partition, entry_id, shown, pii=pii, lead_key=lead_key) + b"\n")
                     count += 1
                 position[label((key, partition))] = entry_id
         sink.flush()

@@ -26,9 +26,10 @@ _COLUMNS = (
 def inbox(number: int | None, limit: int, counts: bool, out: Output) -> None:
     """Show the latest mails of the local inbox, or mail NUMBER as it came.
 
-    Subjects are shown in full: it holds what this machine has sent to itself.
+    The list masks addresses and subjects, which name the lead, unless --pii is given; mail NUMBER is shown in full.
     """
     from leadstream_cli.http_client import ApiClient
+    from leadstream_events.masking import mask_word
 
     up = running()
     if up is None or not up.inbox_url:
@@ -44,6 +45,9 @@ def inbox(number: int | None, limit: int, counts: bool, out: Output) -> None:
     elif counts:
         out.record(answer.body)
     else:
-        rows = [{**mail, "to": mail["recipients"]} for mail in answer.body]
+        rows = [
+            {**mail, "to": mail["recipients"], "subject": mail["subject"] if out.pii else mask_word(mail["subject"])}
+            for mail in answer.body
+        ]
         out.table(rows, _COLUMNS, "no mail yet")
         say(f"{totals['mails']} mails, {totals['doubled']} doubled")

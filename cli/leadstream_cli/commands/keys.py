@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from leadstream_cli.connection import configured
+from leadstream_cli.durations import duration
 from leadstream_cli.errors_text import say
 from leadstream_cli.output import Column, Output
 from leadstream_events.errors import Conflict, LeadstreamError, NotFound
@@ -53,17 +54,6 @@ def _path(given: Path | None) -> Path:
     return given or Path(found.value if found else "")
 
 
-def _duration(_: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
-    from leadstream_events.settings import parse_duration
-
-    if value is None:
-        return None
-    try:
-        return parse_duration(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param=parameter) from None
-
-
 def _now() -> datetime:
     from leadstream_events.subscribers import utc_now
 
@@ -98,7 +88,7 @@ def list_(file: Path | None, as_json: bool) -> None:
 @keys.command()
 @click.argument("name")
 @click.option("--scope", "scopes", multiple=True, type=click.Choice(_SCOPES), required=True, help="Again for more.")
-@click.option("--expires", "lifetime_s", callback=_duration, help="After that long, such as 90d; else never.")
+@click.option("--expires", "lifetime_s", callback=duration, help="After that long, such as 90d; else never.")
 @click.option("--limit", help="Requests, such as 100/min; else no limit.")
 @click.option("--origin", "origins", multiple=True, help="Makes it publishable: for web pages of this origin only.")
 @click.option("--honeypot", help="A form field that has to stay empty.")
@@ -177,7 +167,7 @@ def revoke(name: str, key_id: str | None, yes: bool, file: Path | None, as_json:
 
 @keys.command()
 @click.argument("name")
-@click.option("--grace", "grace_s", default="24h", show_default=True, callback=_duration, help="The old key's rest.")
+@click.option("--grace", "grace_s", default="24h", show_default=True, callback=duration, help="The old key's rest.")
 @_yes_option
 @_file_option
 @_json_option

@@ -1,4 +1,4 @@
-"""`lead`: hand leads in over HTTP, and look at one."""
+"""`lead`: hand leads in over HTTP, look at one, erase one."""
 
 from __future__ import annotations
 
@@ -11,20 +11,38 @@ from typing import Any
 import rich_click as click
 from click.exceptions import Exit
 
+from leadstream_cli.acting import Consent, consent_options
 from leadstream_cli.connection import find_public_url
 from leadstream_cli.errors_text import FAILED, say
-from leadstream_cli.output import Output, dump, emit_json, output_options
+from leadstream_cli.output import Column, Output, dump, emit_json, output_options
 from leadstream_events.errors import LeadstreamError
+
+_XML = (".adf", ".xml")
+_IN_WORDS = {
+    "erased": "erased",
+    "already": "was erased before",
+    "unknown": "nothing to erase: the lead is not there",
+}
+_ERASED = (
+    Column("lead_id", "lead"),
+    Column("spool", "this machine's spool", lambda value: _IN_WORDS.get(value, value)),
+    Column("redis", "Redis", lambda value: _IN_WORDS.get(value, value)),
+)
 
 
 @click.group()
 def lead() -> None:
-    """Hand leads in, and look at one."""
+    """Hand leads in, look at one, erase one."""
 
 
 def read_leads(raw: bytes) -> list[bytes]:
-    """The leads in a file: one JSON object, a JSON array of them, or one per line. Not checked: the API does that."""
+    """The leads in a file: one JSON object, a JSON array of them, or one per line; or one ADF document.
+
+    Not checked: the API does that.
+    """
     text = raw.removeprefix(b"\xef\xbb\xbf").strip()
+    if is_xml(text):
+        return [text]
     try:
         whole = json.loads(text)
     except ValueError:
@@ -34,6 +52,11 @@ def read_leads(raw: bytes) -> list[bytes]:
     return [text]
 
 
+def is_xml(body: bytes) -> bool:
+    """True for a document in XML: no JSON begins so."""
+    return body.startswith(b"<")
+
+
 @lead.command()
 @click.argument("file", type=click.Path(allow_dash=True, dir_okay=False, path_type=Path))
 @click.option("--url", help="The API.  [default: LEADSTREAM_PUBLIC_URL]")
@@ -41,7 +64,7 @@ def read_leads(raw: bytes) -> list[bytes]:
 @click.option("--idempotency-key", help="Makes repeating safe; with several leads, -1, -2 … is added.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line per lead.")
 def submit(file: Path, url: str | None, key: str | None, idempotency_key: str | None, as_json: bool) -> None:
-    """Submit the leads in FILE (JSON or JSON lines; - reads stdin) and show each answer.
+    """Submit the leads in FILE (JSON, JSON lines, or an ADF document; - reads stdin) and show each answer.
 
     Exit code 1 when one of them was refused.
     """
@@ -51,11 +74,15 @@ def submit(file: Path, url: str | None, key: str | None, idempotency_key: str | 
     leads = read_leads(raw)
     if not leads:
         raise LeadstreamError(f"{file}: holds no lead")
+    if file.suffix.lower() in _XML and not is_xml(leads[0]):
+        raise LeadstreamError(
+            f"{file}: is no ADF document: it does not begin with <, as XML in UTF-8 does; name leads in JSON otherwise"
+        )
     refused = 0
     with ApiClient(url or find_public_url().value, key=key) as api:
         for number, body in enumerate(leads, 1):
             own = f"{idempotency_key}-{number}" if idempotency_key and len(leads) > 1 else idempotency_key
-            answer = api.submit(body, own)
+            answer = api.submit(body, own, xml=is_xml(body))
             refused += not answer.ok
             if as_json:
                 detail = answer.body if isinstance(answer.body, dict) else {"text": str(answer.body)}
@@ -67,6 +94,24 @@ def submit(file: Path, url: str | None, key: str | None, idempotency_key: str | 
     say(f"{len(leads) - refused} accepted, {refused} refused")
     if refused:
         raise Exit(FAILED)
+
+
+@lead.command()
+@click.argument("lead_id")
+@consent_options()
+@output_options
+def erase(lead_id: str, consent: Consent, out: Output) -> None:
+    """Erase the personal data of the lead with this LEAD_ID, in Redis and in the spool of this machine, for good.
+
+    The reason is stored with the event, so it must not name the person. Erasing again is safe. Exit code 1 when it was
+    stored in the clear: then there is no key to destroy, and it has to be trimmed away.
+    """
+    from leadstream_cli.erasing import erase_everywhere
+
+    if not consent.given(f"erase the personal data of lead {lead_id}? No copy of it can be read after that"):
+        return
+    row = asyncio.run(erase_everywhere(lead_id.strip().lower(), consent.actor))
+    out.record(row, _ERASED)
 
 
 @lead.command()

@@ -44,12 +44,13 @@ def sample_lead() -> Lead:
     )
 
 
-def _prepare(settings: Settings, kind: Kind, lead_id: str, lead: Lead, now: datetime) -> PreparedMail:
-    from leadstream_mail.build import MailBuilder
-    from leadstream_mail.templates import Templates
+def _prepare(
+    settings: Settings, kind: Kind, lead_id: str, lead: Lead, now: datetime, written: str = "html"
+) -> PreparedMail:
+    from leadstream_events.schemas.subscriber import MailFormat
+    from leadstream_mail.from_settings import make_builder
 
-    builder = MailBuilder(Templates.load(settings.templates_dir), settings.mail_from, settings.public_url)
-    return builder.build(kind, lead_id, lead, now)
+    return make_builder(settings).build(kind, lead_id, lead, now, MailFormat(written))
 
 
 def _mail_to(settings: Settings, prepared: PreparedMail, address: str, name: str | None, now: datetime) -> RawMail:
@@ -87,7 +88,8 @@ async def _send_test(address: str) -> dict[str, Any]:
 
     from leadstream_cli.smtp_setting import smtp_url
     from leadstream_events.schemas.events import Kind
-    from leadstream_events.settings import load_settings, mask_url
+    from leadstream_events.setting_values import mask_url
+    from leadstream_events.settings import load_settings
     from leadstream_mail.smtp.from_settings import make_pool
     from leadstream_mail.smtp.outcome import Accepted
 
@@ -117,19 +119,29 @@ async def _yes() -> bool:
 @click.command()
 @click.argument("kind", type=click.Choice(("notification", "welcome")))
 @click.option("--lead-id", help="A stored lead; without it, a sample.")
+@click.option(
+    "--format",
+    "written",
+    type=click.Choice(("html", "text", "adf")),
+    default="html",
+    show_default=True,
+    help="As for subscribers with this format.",
+)
 @click.option("--html", "form", flag_value="html", help="The HTML part.")
 @click.option("--text", "form", flag_value="text", default="text", help="Subject and text part (the default).")
 @click.option("--raw", "form", flag_value="raw", help="The whole mail, byte for byte, to a sample recipient.")
 @click.option("--json", "as_json", is_flag=True, help="Subject, text and HTML as JSON.")
-def preview(kind: str, lead_id: str | None, form: str, as_json: bool) -> None:
+def preview(kind: str, lead_id: str | None, written: str, form: str, as_json: bool) -> None:
     """Show a mail as it would be sent, with a stored lead or a sample. It shows the lead's data in full."""
     from leadstream_events.schemas.events import Kind
     from leadstream_events.settings import load_settings
 
+    if written != "html" and (kind == "welcome" or form == "html"):
+        raise click.UsageError("--format is for notifications, and text and adf have no HTML part")
     settings = load_settings()
     chosen = Kind(kind)
     lead, at = asyncio.run(_stored_lead(lead_id)) if lead_id else (sample_lead(), datetime.now(UTC))
-    prepared = _prepare(settings, chosen, lead_id or _SAMPLE_ID, lead, at)
+    prepared = _prepare(settings, chosen, lead_id or _SAMPLE_ID, lead, at, written)
     rendered = prepared.rendered
     if as_json:
         emit_json({"subject": rendered.subject, "text": rendered.text, "html": rendered.html})
@@ -144,10 +156,12 @@ def preview(kind: str, lead_id: str | None, form: str, as_json: bool) -> None:
 
 
 async def _stored_lead(lead_id: str) -> tuple[Lead, datetime]:
+    from leadstream_cli.revealing import vault_of
     from leadstream_events import keys
     from leadstream_events.ids import partition_of
     from leadstream_events.log import read_entry
     from leadstream_events.schemas.events import LeadReceived
+    from leadstream_events.schemas.sealed import Locked, Sealed
 
     async with redis_client() as client:
         partition = partition_of(lead_id, await stored_partitions(client))
@@ -156,7 +170,11 @@ async def _stored_lead(lead_id: str) -> tuple[Lead, datetime]:
             raise NotFound(f"no lead {lead_id[:64]!r}")
         stream, entry_id = keys.stream(partition, keys.LEADS), found.decode().partition(" ")[0]
         entries = await client.xrange(stream, entry_id, entry_id)
-    event = read_entry(stream, *entries[0]).event if entries else None
-    if event is None or not isinstance(event.data, LeadReceived):
+        opened = await vault_of(client).open([read_entry(stream, *entry) for entry in entries])
+    event = opened[0].event if opened else None
+    lead = event.data.lead if event and isinstance(event.data, LeadReceived) else None
+    if isinstance(lead, Locked):
+        raise LeadstreamError(f"LEADSTREAM_ENCRYPTION_KEYS_FILE lacks the key {lead.kek}, which this lead needs")
+    if event is None or lead is None or isinstance(lead, Sealed):
         raise NotFound(f"the data of lead {lead_id} is gone: trimmed or erased")
-    return event.data.lead, event.time
+    return lead, event.time

@@ -23,8 +23,9 @@ from leadstream_cli.group_moves import (
     refuse_projections,
 )
 from leadstream_cli.output import Column, Output, age, output_options
-from leadstream_cli.queries import Stream, read_streams, server_ms
+from leadstream_cli.queries import Stream, read_streams
 from leadstream_events.errors import Conflict, NotFound
+from leadstream_events.server_time import server_ms
 
 if TYPE_CHECKING:
     from leadstream_events.redis_client import Client
@@ -55,7 +56,8 @@ def claim(group: str, idle: str | None, consent: Consent, out: Output) -> None:
 
 
 async def _claim(group: str, idle: str | None, consent: Consent, out: Output) -> None:
-    from leadstream_events.settings import load_settings, parse_duration
+    from leadstream_events.setting_values import parse_duration
+    from leadstream_events.settings import load_settings
 
     try:
         idle_s = parse_duration(idle) if idle else load_settings().lease

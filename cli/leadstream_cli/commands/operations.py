@@ -7,6 +7,7 @@ from typing import Any
 
 import rich_click as click
 
+from leadstream_cli.archiving import older
 from leadstream_cli.connection import redis_client, stored_partitions
 from leadstream_cli.output import Column, Output, output_options, stamp
 from leadstream_cli.queries import places, short_name
@@ -37,7 +38,7 @@ def operations(limit: int, out: Output) -> None:
     async def read() -> list[RawEntry]:
         async with redis_client() as client:
             chosen = [p for p in places(await stored_partitions(client)) if short_name(p[0]) == keys.OPERATIONS]
-            return (await last(client, chosen, limit, Wanted()))[0]
+            return (await last(client, chosen, limit, Wanted(), history=older(client)))[0]
 
     out.table([_row(entry) for entry in asyncio.run(read())], _COLUMNS, "no operator has changed anything yet")
 

@@ -13,7 +13,8 @@ from leadstream_cli.connection import redis_client, stored_partitions
 from leadstream_cli.errors_text import say
 from leadstream_cli.output import Column, Output, age, output_options, stamp
 from leadstream_cli.pending_query import read_pending
-from leadstream_cli.queries import read_streams, server_ms
+from leadstream_cli.queries import read_streams
+from leadstream_events.server_time import server_ms
 
 _COLUMNS = (
     Column("group", "GROUP"),

@@ -11,8 +11,8 @@ import rich_click as click
 from leadstream_cli.connection import redis_client, stored_partitions
 from leadstream_cli.errors_text import say
 from leadstream_cli.output import Column, Output, output_options
-from leadstream_cli.queries import server_ms
 from leadstream_cli.tailing import parse_since
+from leadstream_events.server_time import server_ms
 
 if TYPE_CHECKING:
     from leadstream_cli.fanout_replay import Replayed
@@ -44,6 +44,8 @@ def replay(since: str, handler: str, dry_run: bool, everything: bool, out: Outpu
 
 
 async def _replay(since: str, everything: bool) -> list[Replayed]:
+    from leadstream_archive.history import History
+    from leadstream_archive.opening import open_archive
     from leadstream_cli.fanout_replay import replay as compare
     from leadstream_events.settings import load_settings
 
@@ -55,7 +57,8 @@ async def _replay(since: str, everything: bool) -> list[Replayed]:
             first = parse_since(since, await server_ms(client))
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--since") from None
-        async for each in compare(client, await stored_partitions(client), first, welcome=settings.welcome):
+        history = History(client, open_archive(settings))
+        async for each in compare(history, await stored_partitions(client), first, welcome=settings.welcome):
             leads, would, requested = leads + 1, would + len(each.would), requested + len(each.requested)
             differ += each.differs
             if each.differs or everything:

@@ -52,3 +52,12 @@ def mailer() -> None:
     from leadstream_mailer.service import run
 
     serve_until_stopped("mailer", run)
+
+
+@click.command()
+def archiver() -> None:
+    """Run the archiver: writes what every group has finished to LEADSTREAM_ARCHIVE_URL, and then trims it."""
+
+    from leadstream_archiver.service import run
+
+    serve_until_stopped("archiver", run)

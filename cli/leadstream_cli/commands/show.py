@@ -8,11 +8,13 @@ import re
 
 import rich_click as click
 
+from leadstream_cli.archiving import history
 from leadstream_cli.commands.tail import STREAM_NAMES
 from leadstream_cli.connection import redis_client, stored_partitions
 from leadstream_cli.output import Output, emit_json, output_options, printable, stamp
 from leadstream_cli.queries import places, short_name
 from leadstream_cli.raw_entry import RawEntry, raw_entry
+from leadstream_cli.revealing import reveal
 from leadstream_events.errors import NotFound
 
 _ENTRY = re.compile(r"(?:(?P<partition>[0-9]{1,4})/)?(?P<stream>[a-z]+)/(?P<id>[0-9]{1,20}(?:-[0-9]{1,20})?)")
@@ -59,7 +61,7 @@ async def _find(stream: str, entry_id: str, partition: str | None) -> RawEntry |
         for key, number in places(await stored_partitions(client)):
             if short_name(key) != stream or (partition is not None and number != int(partition)):
                 continue
-            found = await client.xrange(key, entry_id, entry_id)
+            found = await history(client).entry_of(key, entry_id)
             if found:
-                return raw_entry(key, number, *found[0])
+                return (await reveal(client, [raw_entry(key, number, *found)]))[0]
     return None

@@ -8,17 +8,19 @@ from dataclasses import asdict
 import rich_click as click
 
 from leadstream_cli.acting import Consent, consent_options
+from leadstream_cli.archiving import find_archive_url, keeps_everything
 from leadstream_cli.connection import redis_client, stored_partitions
 from leadstream_cli.errors_text import say
 from leadstream_cli.output import Column, Output, age, output_options, stamp
 from leadstream_cli.parts import GROUPS
 from leadstream_cli.queries import Group, Stream, in_group, ms_of, read_consumers, read_streams
 from leadstream_events.errors import NotFound
+from leadstream_events.keys import ARCHIVER
 
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 DEAD_AFTER_S = 120.0
 # They exist once their service has started; asking for them before is no mistake.
-KNOWN = tuple(group for groups in GROUPS.values() for group, _ in groups)
+KNOWN = (*(group for groups in GROUPS.values() for group, _ in groups), ARCHIVER)
 
 
 def size(value: int | None) -> str:
@@ -82,9 +84,13 @@ _GROUP_COLUMNS = (
 
 def _group_row(group: Group, as_json: bool) -> dict[str, object]:
     row: dict[str, object] = asdict(group) | {"note": FORGOTTEN.format(group.group) if is_forgotten(group) else ""}
+    if group.group == ARCHIVER and keeps_everything():
+        row |= {"lag": None, "lag_age_s": None, "note": NOTHING_DUE}
+        return row if as_json else row | {"lag_text": "-"}
     return row if as_json else row | {"lag_text": _lag(group)}
 
 
+NOTHING_DUE = "RETAIN is off: nothing is due to be archived"
 FORGOTTEN = "no service of ours: nothing that it has not read can be trimmed (`leadstream groups remove {}`)"
 
 
@@ -118,7 +124,7 @@ def remove(name: str, dead_after: float, consent: Consent) -> None:
 
     Groups of leadstream's own services are refused, and so is one with a living consumer.
     """
-    if name in KNOWN:
+    if name in KNOWN and not (name == ARCHIVER and find_archive_url() is None):
         raise click.UsageError(f"{name} is a group of leadstream itself: its service needs it")
     asyncio.run(_remove(name, dead_after, consent))
 

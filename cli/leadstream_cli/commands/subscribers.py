@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from leadstream_events.csv_subscribers import Taken
     from leadstream_events.redis_client import Client
-    from leadstream_events.schemas.subscriber import Subscriber
+    from leadstream_events.schemas.subscriber import Subscriber, Suppression
     from leadstream_events.subscribers import Usage
 
     M = TypeVar("M", bound=BaseModel)
@@ -33,9 +33,11 @@ _COLUMNS = (
     Column("active", "ACTIVE"),
     Column("states", "STATES", lambda value: " ".join(value) or "all"),
     Column("leads_purchased", "PURCHASED", lambda value: "no limit" if value is None else str(value), right=True),
+    Column("format", "FORMAT"),
     Column("leads_sent", "SENT", right=True),
     Column("leads_remaining", "LEFT", right=True),
     Column("last_sent", "LAST SENT"),
+    Column("suppressed", "GETS NO MAIL", lambda value: value or ""),
 )
 
 
@@ -53,19 +55,27 @@ def row_of(subscriber: Subscriber, usage: Usage) -> dict[str, Any]:
     return row | {"leads_sent": usage.sent, "leads_remaining": left, "last_sent": last}
 
 
+def _held(found: Suppression | None) -> dict[str, Any]:
+    """Why a subscriber's address gets no mail, and until when."""
+    until = found.expires_at.isoformat(timespec="seconds") if found and found.expires_at else None
+    return {"suppressed": found.reason if found else None, "suppressed_until": until}
+
+
 @subscribers.command("list")
 @output_options
 def list_(out: Output) -> None:
     """Show every subscriber with what was sent and what is left."""
 
     async def read() -> list[dict[str, Any]]:
-        from leadstream_events.subscribers import SubscriberStore
+        from leadstream_events.subscribers import SubscriberStore, utc_now
+        from leadstream_events.unsubscribing import silent
 
         async with redis_client() as client:
             store = SubscriberStore(client)
             found = await store.all()
             usage = await store.usage([each.id for each in found]) if found else {}
-            return [row_of(each, usage[each.id]) for each in found]
+            held = await silent(client, found, utc_now())
+            return [row_of(each, usage[each.id]) | _held(held.get(each.id)) for each in found]
 
     out.table(asyncio.run(read()), _COLUMNS, "no subscribers: leadstream subscribers add, or import FILE.csv")
 
@@ -88,15 +98,19 @@ def _states(values: tuple[str, ...]) -> tuple[str, ...]:
     return parse_states(" ".join(values))
 
 
+_FORMATS = click.Choice(("html", "text", "adf"))
+
+
 @subscribers.command()
 @click.argument("email")
 @click.option("--name", required=True)
 @click.option("--state", "states", multiple=True, help="May be repeated, or CA,WA; none means all.")
 @click.option("--leads-purchased", type=click.IntRange(min=0), help="None means no limit.")
+@click.option("--format", "form", type=_FORMATS, default="html", show_default=True, help="Of the mails: adf is XML.")
 @click.option("--inactive", is_flag=True)
 @output_options
 def add(
-    email: str, name: str, states: tuple[str, ...], leads_purchased: int | None, inactive: bool, out: Output
+    email: str, name: str, states: tuple[str, ...], leads_purchased: int | None, form: str, inactive: bool, out: Output
 ) -> None:
     """Add a subscriber."""
 
@@ -105,7 +119,7 @@ def add(
         from leadstream_events.subscribers import SubscriberStore, utc_now
 
         values = {"email": email, "name": name, "active": not inactive, "states": _states(states)}
-        draft = checked(SubscriberDraft, values | {"leads_purchased": leads_purchased})
+        draft = checked(SubscriberDraft, values | {"leads_purchased": leads_purchased, "format": form})
         async with redis_client() as client:
             return await SubscriberStore(client).add(draft, utc_now())
 
@@ -133,6 +147,7 @@ async def _find(client: Client, wanted: str) -> Subscriber:
 @click.option("--all-states", is_flag=True)
 @click.option("--leads-purchased", type=click.IntRange(min=0))
 @click.option("--no-limit", is_flag=True)
+@click.option("--format", "form", type=_FORMATS, help="Of the mails from now on.")
 @click.option("--active/--inactive", default=None)
 @output_options
 def change(
@@ -143,11 +158,13 @@ def change(
     all_states: bool,
     leads_purchased: int | None,
     no_limit: bool,
+    form: str | None,
     active: bool | None,
     out: Output,
 ) -> None:
     """Change a SUBSCRIBER, given by id or address; what is not named stays."""
-    changes: dict[str, Any] = {"email": email, "name": name, "active": active, "leads_purchased": leads_purchased}
+    changes: dict[str, Any] = {"email": email, "name": name, "active": active, "format": form}
+    changes["leads_purchased"] = leads_purchased
     changes = {key: value for key, value in changes.items() if value is not None}
     if states or all_states:
         changes["states"] = () if all_states else _states(states)
@@ -214,8 +231,8 @@ async def import_file(client: Client, path: Path, tell: Callable[[Taken], None])
 def import_(file: Path, out: Output) -> None:
     """Add or change subscribers from FILE.csv, by address; the same file again changes nothing.
 
-    Columns: email, name, active, states, leads_purchased. Good lines are taken even if others are bad; exit code 1
-    tells that some were.
+    Columns: email, name, active, states, leads_purchased, format. Good lines are taken even if others are bad; exit
+    code 1 tells that some were.
     """
     taken: list[Taken] = []
 

@@ -11,12 +11,14 @@ import rich_click as click
 from click.exceptions import Exit
 
 from leadstream_cli.commands.subscribers import checked
-from leadstream_cli.connection import redis_client
+from leadstream_cli.connection import redis_client, stored_partitions
+from leadstream_cli.durations import duration
 from leadstream_cli.errors_text import FAILED, say
 from leadstream_cli.output import Column, Output, output_options
-from leadstream_events.errors import LeadstreamError
+from leadstream_events.errors import LeadstreamError, NotFound
 
 if TYPE_CHECKING:
+    from leadstream_events.redis_client import Client
     from leadstream_events.schemas.subscriber import Suppression
 
 _COLUMNS = (
@@ -77,21 +79,83 @@ def add(address: str, reason: str, days: float | None, out: Output) -> None:
 @suppressions.command()
 @click.argument("address")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.option("--by", default="cli", show_default=True, help="Who lifts it; kept in the event.")
+@click.option("--send-held", is_flag=True, help="Also send the subscriber what was skipped meanwhile; asks again.")
+@click.option("--within", default="7d", show_default=True, callback=duration, help="How far back --send-held looks.")
 @output_options
-def remove(address: str, yes: bool, by: str, out: Output) -> None:
+def remove(address: str, yes: bool, dry_run: bool, by: str, send_held: bool, within: float, out: Output) -> None:
     """Let ADDRESS get mail again."""
+    if dry_run:
+        out.record(asyncio.run(_would_remove(address, within if send_held else None)))
+        say("dry run: nothing was changed")
+        return
     if not yes:
         click.confirm("Lift the suppression of this address?", abort=True, err=True)
+    out.record(asyncio.run(_remove(address, by, within if send_held else None, yes)))
 
-    async def write() -> None:
-        from leadstream_events.subscribers import SubscriberStore, utc_now
 
-        async with redis_client() as client:
-            await SubscriberStore(client).release(address, by, utc_now())
+async def _would_remove(address: str, within_s: float | None) -> dict[str, Any]:
+    """The suppression that `remove` would lift, and with `within_s` how many mails it would then send."""
+    from leadstream_cli.story import open_log
+    from leadstream_events import skipped_mails
+    from leadstream_events.schemas.lead import address_key
+    from leadstream_events.subscribers import SubscriberStore, utc_now
 
-    asyncio.run(write())
-    out.record({"released": 1})
+    async with redis_client() as client:
+        store, key = SubscriberStore(client), address_key(address)
+        found = next((each for each in await store.suppressions() if address_key(each.address) == key), None)
+        if found is None and within_s is None:
+            raise NotFound("this address is not suppressed")
+        would = {"would_release": int(found is not None), "reason": found.reason if found else None}
+        subscriber = await store.by_address(address)
+        if within_s is None or subscriber is None:
+            return would
+        log, since = open_log(client, await stored_partitions(client)), utc_now() - timedelta(seconds=within_s)
+        return would | {"would_send": len(await skipped_mails.find(log, subscriber.id, since))}
+
+
+async def _remove(address: str, by: str, within_s: float | None, yes: bool) -> dict[str, Any]:
+    """Lifts it; `within_s` is how far back skipped mails are looked for, None to leave them."""
+    from leadstream_events.subscribers import SubscriberStore, utc_now
+
+    async with redis_client() as client:
+        store = SubscriberStore(client)
+        released = 1
+        try:
+            await store.release(address, by, utc_now())
+        except NotFound:
+            if within_s is None:
+                raise
+            released = 0  # an earlier call released it, and did not come to the mails
+        subscriber = await store.by_address(address)
+        if within_s is None or subscriber is None:
+            return {"released": released}
+        since = utc_now() - timedelta(seconds=within_s)
+        return {"released": released} | await _send_held(client, subscriber.id, since, by, yes)
+
+
+async def _send_held(client: Client, subscriber_id: str, since: datetime, by: str, yes: bool) -> dict[str, Any]:
+    from leadstream_cli.story import open_log
+    from leadstream_events import skipped_mails
+    from leadstream_events.redrive import Redriver
+    from leadstream_events.redrive_rules import TEXT, Actor
+    from leadstream_events.settings import load_settings
+
+    log = open_log(client, await stored_partitions(client))
+    mails = await skipped_mails.find(log, subscriber_id, since)
+    if not mails:
+        return {"held": 0, "requested": 0}
+    if not yes and not click.confirm(
+        f"Send {len(mails)} that were skipped since {since:%Y-%m-%d %H:%M} UTC?", err=True
+    ):
+        return {"held": len(mails), "requested": 0}
+    redriver = Redriver(log, lease_s=load_settings().lease)
+    done = await skipped_mails.send(redriver, mails, Actor(by, skipped_mails.WHY))
+    for refusal, count in done.items():
+        if refusal is not None:
+            say(f"{count} not sent: {TEXT[refusal]}")
+    return {"held": len(mails), "requested": done[None]}
 
 
 @suppressions.command("import")

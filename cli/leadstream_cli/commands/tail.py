@@ -6,13 +6,16 @@ import asyncio
 
 import rich_click as click
 
+from leadstream_cli.archiving import older
 from leadstream_cli.connection import redis_client, stored_partitions
 from leadstream_cli.errors_text import say
 from leadstream_cli.output import Output, output_options, stamp
-from leadstream_cli.queries import places, server_ms, short_name
+from leadstream_cli.queries import places, short_name
 from leadstream_cli.raw_entry import RawEntry
 from leadstream_cli.tailing import SCAN, Place, Wanted, ends, follow, forward, last, parse_since, summary
 from leadstream_events import keys
+from leadstream_events.entry_ids import entry_order
+from leadstream_events.server_time import server_ms
 
 STREAM_NAMES = (*keys.STREAMS, keys.OPERATIONS, "subscribers")
 
@@ -61,26 +64,23 @@ async def _tail(
         starts = await ends(client, chosen)
         shown = dict(starts)
         if since and lines is None:
-            async for entry in forward(client, chosen, first):
+            async for entry in forward(client, chosen, first, older(client)):
                 if wanted.keeps(entry):
                     _show(out, entry)
                 shown[entry.key, entry.partition] = entry.entry_id
         else:
-            found, cut = await last(client, chosen, 20 if lines is None else lines, wanted, first)
+            found, cut = await last(client, chosen, 20 if lines is None else lines, wanted, first, older(client))
             if cut:
                 say(f"looked at the newest {SCAN} entries only; --since narrows the search")
             for entry in found:
                 _show(out, entry)
-                shown[entry.key, entry.partition] = max(shown[entry.key, entry.partition], entry.entry_id, key=_order)
+                shown[entry.key, entry.partition] = max(
+                    shown[entry.key, entry.partition], entry.entry_id, key=entry_order
+                )
         if following:
             async for entry in follow(client, shown):
                 if wanted.keeps(entry):
                     _show(out, entry)
-
-
-def _order(entry_id: str) -> tuple[int, int]:
-    ms, _, sequence = entry_id.partition("-")
-    return int(ms), int(sequence)
 
 
 def _show(out: Output, entry: RawEntry) -> None:

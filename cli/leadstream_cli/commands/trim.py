@@ -13,9 +13,10 @@ from leadstream_cli.acting import Consent, consent_options
 from leadstream_cli.connection import redis_client, stored_partitions
 from leadstream_cli.errors_text import FAILED, say
 from leadstream_cli.output import Column, Output, output_options
-from leadstream_cli.queries import read_streams, server_ms
+from leadstream_cli.queries import read_streams
 from leadstream_cli.tailing import parse_since
 from leadstream_cli.trim_plan import TRIMMED, Trim, plan_trim
+from leadstream_events.server_time import server_ms
 
 if TYPE_CHECKING:
     from leadstream_events.redis_client import Client
@@ -65,10 +66,10 @@ async def _trim(stream: str, before: str, consent: Consent, out: Output) -> None
 
 
 async def _carry_out(client: Client, plan: Trim, consent: Consent) -> dict[str, Any]:
+    from leadstream_events.groups import working_on
     from leadstream_events.operations import Blocked
     from leadstream_events.operations import trim as trim_steps
     from leadstream_events.subscribers import utc_now
-    from leadstream_projections.maintenance import groups_of
 
     row = asdict(plan) | {"deleted": 0}
     if not plan.count:
@@ -79,7 +80,7 @@ async def _carry_out(client: Client, plan: Trim, consent: Consent) -> dict[str, 
         plan.stream,
         before=plan.before,
         count=plan.count,
-        groups=groups_of(plan.stream),
+        groups=working_on(plan.stream),
         actor=consent.actor,
         now=utc_now(),
     )

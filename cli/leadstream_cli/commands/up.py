@@ -30,17 +30,49 @@ _APPENDFSYNC = ("always", "everysec", "no")
 )
 @click.option("--appendfsync", type=click.Choice(_APPENDFSYNC), default="everysec", show_default=True)
 @click.option("--no-inbox", is_flag=True, help="No local inbox: send through the default LEADSTREAM_SMTP_URL.")
-def up(port: int | None, data_dir: Path | None, redis_port: int | None, appendfsync: str, no_inbox: bool) -> None:
-    """Run everything on this machine: server, API, fan-out, mailer, projections, and an inbox that catches the mail.
+@click.option("--development", is_flag=True, help="Reach beyond this machine all the same.")
+def up(
+    port: int | None, data_dir: Path | None, redis_port: int | None, appendfsync: str, no_inbox: bool, development: bool
+) -> None:
+    """Run everything on this machine: server, API, fan-out, mailer, projections, archiver, and an inbox for the mail.
 
-    LEADSTREAM_REDIS_URL or LEADSTREAM_SMTP_URL, when set, are used instead of the embedded server and the inbox.
+    LEADSTREAM_REDIS_URL or LEADSTREAM_SMTP_URL, when set, are used instead of the embedded server and the inbox. The
+    bounce receiver runs too where LEADSTREAM_RETURN_PATH or LEADSTREAM_ABUSE_TO is set.
+
+    It is for development and demos, so it refuses a Redis, a mail server, an archive or an API_HOST that is not on this
+    machine; docs/deploy.md says what runs in production.
     """
     from leadstream_events.settings import load_settings
 
     settings = load_settings(
         **({} if port is None else {"api_port": port}), **({} if data_dir is None else {"data_dir": data_dir})
     )
+    if not development:
+        _stay_on_this_machine(settings, no_inbox)
     asyncio.run(_up(_plan(settings, redis_port, appendfsync, no_inbox)))
+
+
+def _stay_on_this_machine(settings: Settings, no_inbox: bool) -> None:
+    """Raises `ConfigurationError` for a setting that makes this more than a demo.
+
+    The worst of them is a production's Redis beside the inbox of development: its mails would end there, as sent.
+    """
+    from leadstream_cli.connection import PREFIX, configured
+    from leadstream_cli.nearby import elsewhere
+    from leadstream_events.errors import ConfigurationError
+
+    used = {
+        "REDIS_URL": settings.redis_url if configured("redis_url") else "",
+        "SMTP_URL": settings.smtp_url.get_secret_value() if no_inbox or configured("smtp_url") else "",
+        "ARCHIVE_URL": settings.archive_url or "",
+        "API_HOST": f"http://{settings.api_host}" if ":" not in settings.api_host else f"http://[{settings.api_host}]",
+    }
+    for name, url in used.items():
+        if elsewhere(url):
+            raise ConfigurationError(
+                f"{PREFIX}{name} is not on this machine, and `up` is no production: run the services themselves "
+                "(docs/deploy.md), or say --development if nobody's mail depends on it"
+            )
 
 
 def _plan(settings: Settings, redis_port: int | None, appendfsync: str, no_inbox: bool) -> Plan:
@@ -52,6 +84,7 @@ def _plan(settings: Settings, redis_port: int | None, appendfsync: str, no_inbox
         from leadstream_events.errors import ConfigurationError
 
         raise ConfigurationError(f"port {settings.api_port} on 127.0.0.1 is taken: choose another one with --port")
+    _login_of_nobody()
     own_smtp = no_inbox or configured("smtp_url") is not None
     return Plan(
         data_dir=settings.data_dir,
@@ -63,7 +96,22 @@ def _plan(settings: Settings, redis_port: int | None, appendfsync: str, no_inbox
         redis_port=redis_port,
         appendfsync=appendfsync,
         stop_within_s=settings.drain_deadline + 5.0,
+        bounces=settings.return_path is not None or settings.abuse_to is not None,
+        archive_url=settings.archive_url or str((settings.data_dir / "archive").absolute()),
     )
+
+
+def _login_of_nobody() -> None:
+    """Refuses a login for Redis where the server is one of our own, which asks for none."""
+    from leadstream_cli.connection import PREFIX, REDIS_LOGIN, configured
+    from leadstream_events.errors import ConfigurationError
+
+    given = [name for name in REDIS_LOGIN if configured(f"redis_{name}")]
+    if given and not configured("redis_url"):
+        raise ConfigurationError(
+            f"{PREFIX}REDIS_{given[0].upper()} is set, but {PREFIX}REDIS_URL is not: set it, or take the other away, "
+            "for then `up` starts a server of its own"
+        )
 
 
 async def _up(plan: Plan) -> None:
@@ -98,7 +146,7 @@ async def _up(plan: Plan) -> None:
 def _announce(plan: Plan, system: System, stack: contextlib.AsyncExitStack) -> None:
     """Tells people where everything is, and other commands by the run file."""
     from leadstream_cli.runfile import RunFile, write_run_file
-    from leadstream_events.settings import mask_url
+    from leadstream_events.setting_values import mask_url
 
     run = RunFile(os.getpid(), system.redis_url, system.api_url, system.smtp_url, system.inbox_url)
     path = write_run_file(plan.data_dir, run)
