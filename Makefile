@@ -5,18 +5,20 @@
 PYTHON ?= python3
 JOBS ?= 2
 LEADS ?= 1000
+SOAK_MINUTES ?= 30
+SOAK_RATE ?= 50
 BIN := .venv/bin
 UV_VENV := .venv/uv
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2] if sys.version_info >= (3, 11) else "")' 2>/dev/null)
 STAMP := .venv/.installed-$(VERSION)
 PIP_OPTIONS := -qq --disable-pip-version-check --no-input
-EXTRAS := api mailer projections cli
+EXTRAS := api mailer projections archiver bounces cli tracing
 
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up test lint types bench faults fuzz requirements configuration load kills clean
+.PHONY: help demo up test containers lint types bench faults fuzz requirements sbom audit configuration docs load kills soak clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +41,10 @@ up: $(STAMP) ## Run everything on this machine; API and dashboard on 127.0.0.1:8
 
 test: $(STAMP) ## Run every test that needs no Docker
 	@$(BIN)/pytest --quiet -n $(JOBS) -m "not docker"
+
+containers: $(STAMP) ## Build the images and run the tests that need Docker
+	@COMPOSE_PROFILES=dev,tools,bounces docker compose build
+	@$(BIN)/pytest --quiet -m docker
 
 lint: $(STAMP) ## Check style, format, types and who imports whom
 	@echo "lint     ruff check" && $(BIN)/ruff check --quiet .
@@ -71,8 +77,22 @@ requirements: ## Write requirements/*.txt anew from pyproject.toml
 	done
 	@rm -rf $(UV_VENV)
 
+sbom: $(STAMP) ## Write what each image holds as CycloneDX to dist/sbom/
+	@mkdir -p dist/sbom
+	@for extra in $(EXTRAS); do \
+		echo "sbom     dist/sbom/$$extra.cdx.json"; \
+		PYTHONWARNINGS=ignore::UserWarning $(BIN)/cyclonedx-py requirements requirements/$$extra.txt --pyproject pyproject.toml --output-reproducible \
+			--output-format JSON --output-file dist/sbom/$$extra.cdx.json || exit 1; \
+	done
+
+audit: $(STAMP) ## Ask for known vulnerabilities of what is pinned; needs a network, error 4 without
+	@$(BIN)/python deploy/audit.py
+
 configuration: $(STAMP) ## Write docs/configuration.md anew from the settings
 	@$(BIN)/python -m leadstream_events.settings_reference > docs/configuration.md
+
+docs: $(STAMP) ## Build the documentation as a site in site/; a broken link or anchor fails
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 load: $(STAMP) ## Send 10,000 leads through `leadstream up` and check every mail and counter
 	@$(BIN)/python -m tests.acceptance.up
@@ -81,6 +101,9 @@ kills: $(STAMP) ## The same load on processes of our own, killing one of each ki
 	@for victim in api fanout mailer projections redis; do \
 		$(BIN)/python -m tests.acceptance.load --leads 10000 --kill $$victim || exit 1; done
 
+soak: $(STAMP) ## Load for SOAK_MINUTES at SOAK_RATE leads/s with random kills; counts mails, follows memory
+	@$(BIN)/python -m tests.acceptance.soak --minutes $(SOAK_MINUTES) --rate $(SOAK_RATE)
+
 clean: ## Remove the environment and every cache; data directories stay
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist site
 	@find libs services cli tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,10 +3,11 @@
 #
 #   sh deploy/install-service.sh SERVICE TARGET [requirements|packages]
 #
-# SERVICE: api, mailer (holds the fan-out too), projections or cli. TARGET: a folder that becomes a virtual
-# environment without pip; start the service with TARGET/bin/python -P -m leadstream_SERVICE. The Dockerfiles call this
+# SERVICE: api, mailer (holds the fan-out too), projections, archiver, bounces or cli. TARGET: a folder that becomes a
+# virtual environment without pip; start the service with TARGET/bin/python -P -m leadstream_SERVICE. The Dockerfiles call this
 # in two steps, so that new code alone does not install the requirements again; without a step both are done.
-# PYTHON is any Python from 3.11 on that has pip. Run from the root of the repository; running it again upgrades.
+# PYTHON is any Python from 3.11 on that has pip. With TRACING=1 OpenTelemetry is installed too (docs/tracing.md). Run from
+# the root of the repository; running it again upgrades.
 set -eu
 
 usage() { sed -n '4s/^# *//p' "$0" >&2; exit 2; }
@@ -16,12 +17,23 @@ service=$1 target=$2 step=${3:-all}
 python=${PYTHON:-python3}
 
 case $service in
-  api) packages="libs/events/leadstream_events libs/mail/leadstream_mail services/api/leadstream_api" ;;
+  api)
+    packages="libs/events/leadstream_events libs/mail/leadstream_mail libs/archive/leadstream_archive
+      services/api/leadstream_api"
+    ;;
   mailer) packages="libs/events/leadstream_events libs/mail/leadstream_mail services/mailer/leadstream_mailer" ;;
-  projections) packages="libs/events/leadstream_events services/projections/leadstream_projections" ;;
+  bounces) packages="libs/events/leadstream_events libs/mail/leadstream_mail services/bounces/leadstream_bounces" ;;
+  projections)
+    packages="libs/events/leadstream_events libs/archive/leadstream_archive services/projections/leadstream_projections"
+    ;;
+  archiver)
+    packages="libs/events/leadstream_events libs/archive/leadstream_archive services/archiver/leadstream_archiver"
+    ;;
   cli)
-    packages="libs/events/leadstream_events libs/mail/leadstream_mail services/api/leadstream_api
-      services/mailer/leadstream_mailer services/projections/leadstream_projections cli/leadstream_cli"
+    packages="libs/events/leadstream_events libs/mail/leadstream_mail libs/archive/leadstream_archive
+      services/api/leadstream_api services/archiver/leadstream_archiver
+      services/mailer/leadstream_mailer services/projections/leadstream_projections
+      services/bounces/leadstream_bounces cli/leadstream_cli"
     ;;
   *) usage ;;
 esac
@@ -30,7 +42,8 @@ case $step in all | requirements | packages) ;; *) usage ;; esac
 if [ "$step" != packages ]; then
   "$python" -m venv --without-pip "$target"
   "$python" -m pip --python "$target/bin/python" install --quiet --disable-pip-version-check --no-input \
-    --no-cache-dir --only-binary :all: --require-hashes -r "requirements/$service.txt"
+    --no-cache-dir --only-binary :all: --require-hashes -r "requirements/$service.txt" \
+    ${TRACING:+-r requirements/tracing.txt}
 fi
 
 if [ "$step" != requirements ]; then
