@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import uvloop
+from redis.asyncio import Redis
 
 from leadstream_cli.embedded import EmbeddedServer
 from leadstream_events import keys, scripts
@@ -63,6 +64,29 @@ async def measure(client: Client, name: str, per: int, work: Callable[[], Awaita
         ours.append((time.process_time() - own) / per * 1e6)
         theirs.append((await server_cpu_s(client) - server) / per * 1e6)
     print(f"{name:52} {statistics.median(ours):9.1f} {statistics.median(theirs):9.1f}")
+
+
+async def commands(client: Client) -> None:
+    """One command, and ten in a pipeline, as redis-py alone does them and as every service does."""
+    plain = Redis.from_url(
+        f"unix://{client.connection_pool.connection_kwargs['path']}", protocol=2, socket_timeout=30.0
+    )
+    for name, which in (("redis-py alone", plain), ("as services do", client)):
+
+        async def singly(which: Client = which) -> None:
+            for _ in range(2_000):
+                await which.hget("key", "field")
+
+        async def by_ten(which: Client = which) -> None:
+            for _ in range(200):
+                async with which.pipeline(transaction=False) as pipe:
+                    for _ in range(10):
+                        pipe.hget("key", "field")
+                    await pipe.execute()
+
+        await measure(client, f"HGET, {name}", 2_000, singly)
+        await measure(client, f"pipeline of 10 HGET, {name}", 200, by_ten)
+    await plain.aclose()
 
 
 async def appends(client: Client) -> None:
@@ -175,7 +199,7 @@ async def run() -> None:
     with tempfile.TemporaryDirectory() as folder, EmbeddedServer.start(Path(folder)) as server:
         client = connect(server.url, timeout_s=30.0)
         print(f"{'operation':52} {'µs here':>9} {'µs Redis':>9}")
-        for part in (appends, commits, begins, mails):
+        for part in (commands, appends, commits, begins, mails):
             await part(client)
         await client.aclose()
 

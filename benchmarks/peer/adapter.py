@@ -1,7 +1,6 @@
 """The API behind a translation of the yardstick's lead, whose shape is `{id, contact, message, vehicles}`.
 
-The translation belongs to the benchmark and its cost is part of what is measured. Run it with
-`uvicorn benchmarks.peer.adapter:app`.
+The translation belongs to the benchmark and its cost is part of what is measured.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from leadstream_api.app import create_app
 from leadstream_events.settings import Settings, load_settings
 
 Scope = MutableMapping[str, Any]
@@ -74,6 +72,7 @@ def bench_settings() -> Settings:
         redis_url=os.environ["REDIS_URL"],
         smtp_url=f"smtp://{os.environ['SMTP_HOST']}:{os.environ['SMTP_PORT']}",
         rate_limit=None,
+        api_port=int(os.environ["PORT"]),
         data_dir=os.path.join(os.environ.get("TMPDIR", "/tmp"), f"leadstream-bench-{os.environ['PORT']}"),  # noqa: PTH118
     )
 
@@ -81,8 +80,9 @@ def bench_settings() -> Settings:
 class Adapter:
     """ASGI: translates the body of `POST /leads` and answers `/health`; everything else passes through."""
 
-    def __init__(self) -> None:
-        self._inner: Any = create_app(bench_settings())
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.state = inner.state  # the server looks there for live views
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection of the ASGI protocol."""
@@ -111,6 +111,3 @@ class Adapter:
             return {"type": "http.request", "body": body, "more_body": False}
 
         return {**scope, "headers": headers}, again
-
-
-app = Adapter()
