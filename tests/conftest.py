@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from tests.support import redis_server as servers
 hypothesis.settings.register_profile("usual", deadline=None, print_blob=True)
 hypothesis.settings.register_profile("fuzz", parent=hypothesis.settings.get_profile("usual"), max_examples=5_000)
 hypothesis.settings.load_profile("usual")
+
+# A test run that was started in the background ignores SIGINT, and so would every process that its tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

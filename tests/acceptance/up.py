@@ -18,8 +18,8 @@ from typing import Any
 
 import aiohttp
 
-from leadstream_cli.embedded_probe import free_port
 from leadstream_cli.runfile import RunFile, read_run_file
+from tests.support.ports import free_port
 from tests.support.process import ServiceProcess
 from tests.support.waiting import eventually
 

@@ -19,14 +19,14 @@ from leadstream_events.log import read_entry
 from leadstream_events.redis_client import connect
 from leadstream_events.schemas.events import EventData
 from leadstream_events.settings import Settings
-from leadstream_mail.build import MailBuilder
+from leadstream_events.vault import sealer_of
+from leadstream_mail.from_settings import make_builder
 from leadstream_mail.smtp.from_settings import make_pool
-from leadstream_mail.templates import Templates
 from leadstream_mailer import fanout, service
 from tests.integration.api.conftest import api_client
 from tests.support.smtp_server import Mail, Script, SmtpServer
 from tests.support.waiting import eventually
-from tests.unit.mailer.mails import FIXED, WELCOME_FIXED, assert_wire_safe, header_names, parsed
+from tests.unit.mailer.mails import SENT, WELCOME_SENT, assert_wire_safe, header_names, parsed
 
 _ID_CHARS = 36  # of a mail; the other fields of a ledger have shorter names
 LEAD = {"full_name": "Dana Example", "email": "dana@example.com"}
@@ -128,12 +128,12 @@ async def pipeline(
 
 
 async def _run_consumers(stack: AsyncExitStack, settings: Settings, mailers: int) -> None:
-    builder = MailBuilder(Templates.load(settings.templates_dir), settings.mail_from, settings.public_url)
+    builder = make_builder(settings)
     consumers = await fanout.build(stack, settings)
     for _ in range(mailers):
         pool = make_pool(settings)
         stack.push_async_callback(pool.close)
-        consumers += await service.build(stack, settings, pool, builder)
+        consumers += await service.build(stack, settings, pool, builder, sealer_of(settings))
     tasks = [asyncio.create_task(consumer.run()) for consumer in consumers]
 
     async def stop() -> None:
@@ -147,7 +147,7 @@ async def _run_consumers(stack: AsyncExitStack, settings: Settings, mailers: int
 def assert_ordinary(mail: Mail) -> None:
     """The mail has one recipient, exactly the headers of a plain lead's mail, and nothing bare on the wire."""
     assert len(mail.recipients) == 1
-    assert header_names(mail.data) in (FIXED, WELCOME_FIXED)
+    assert header_names(mail.data) in (SENT, WELCOME_SENT)
     assert_wire_safe(mail.data)
     assert mail.bare_breaks == 0
     assert [entry.addr_spec for entry in parsed(mail.data)["to"].addresses] == list(mail.recipients)

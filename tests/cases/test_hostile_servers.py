@@ -20,9 +20,11 @@ from leadstream_events.schemas.events import (
     EmailFailed,
     EmailOutcomeUnknown,
     EmailSent,
+    EmailSkipped,
     EntryDeadLettered,
 )
-from leadstream_events.settings import OnUnknown, Settings
+from leadstream_events.setting_values import OnUnknown
+from leadstream_events.settings import Settings
 from leadstream_mail.attempt_rules import rules_of
 from tests.cases.pipeline import Pipeline, assert_ordinary, pipeline
 from tests.support.smtp_server import Fault, Moment, Reply, Script
@@ -158,6 +160,31 @@ async def test_one_refused_recipient_stops_no_other_and_nothing_is_sent_again(qu
         assert dict(house.smtp.recipients) == dict.fromkeys(arrived, 1)
         assert house.smtp.connections == connections
         assert len(await house.outcomes()) == 5
+
+
+async def test_an_address_that_a_server_refuses_for_good_is_suppressed_once(quick: Settings) -> None:
+    """Case 051's other half: nobody is there. A person's release stands although the outcome is read again."""
+    script = Script(
+        faults=[
+            Fault("rcpt", Reply(550, "5.1.1 no such user"), times=None, argument=b"<s2@"),
+            Fault("rcpt", Reply(550, "5.7.1 not by our policy"), times=None, argument=b"<s3@"),
+        ]
+    )
+    async with pipeline(quick, script) as house:
+        await house.subscribers(2)
+        third = await house.subscriber("s3@example.com", leads_purchased=1)
+        await house.lead()
+        await house.settled()
+        (found,) = (await house.api.get("/suppressions")).json()["items"]
+        assert (found["address"], found["reason"]) == ("s2@example.com", "hard bounce 5.1.1")
+        await house.lead()
+        await house.settled()
+        assert [type(each) for each in await house.outcomes()].count(EmailSkipped) == 1
+        assert (await house.api.get(f"/subscribers/{third}")).json()["leads_remaining"] == 1
+        assert (await house.api.delete("/suppressions/s2@example.com")).status_code == 204
+        await house.seek(keys.OUTCOMES, keys.QUOTA)
+        await house.settled()
+        assert (await house.api.get("/suppressions")).json()["items"] == []
 
 
 UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {

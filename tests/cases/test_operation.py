@@ -22,6 +22,8 @@ from tests.support.redis_server import ServerFactory
 from tests.support.smtp_server import Fault, Moment, Reply, Script
 from tests.support.waiting import eventually
 
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
 
 @pytest.fixture
 def quick(settings: Settings) -> Settings:
@@ -93,8 +95,9 @@ async def test_a_lead_that_was_stored_without_an_answer_is_mailed_once_by_whoeve
         await house.subscribers(3)
         await house.lead()
         await house.smtp.wait_for(3)
-        lost = proxy.on(fault, b"EVALSHA", b"second@example.com")
-        answer = await house.api.post("/leads", json=LEAD | {"email": "second@example.com"})
+        lost = proxy.on(fault, b"EVALSHA", TRACE.encode())  # the lead itself is sealed
+        lead = LEAD | {"email": "second@example.com"}
+        answer = await house.api.post("/leads", json=lead, headers={"traceparent": TRACE})
         assert (answer.status_code, lost.struck) == (202, 1)
         await house.smtp.wait_for(6)
 

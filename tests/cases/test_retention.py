@@ -13,9 +13,10 @@ import pytest
 
 from leadstream_cli.main import run
 from leadstream_events import keys
+from leadstream_events.groups import working_on
 from leadstream_events.retention import Retained, retain
 from leadstream_events.settings import Settings
-from leadstream_projections.maintenance import Maintenance, groups_of
+from leadstream_projections.maintenance import Maintenance
 from tests.cases.pipeline import LEAD, Pipeline, pipeline
 from tests.integration.projections.running import projecting
 from tests.integration.projections.scan import GROUPS, all_finished
@@ -24,7 +25,7 @@ from tests.support.smtp_server import Fault, Reply, Script
 from tests.support.waiting import eventually
 
 STREAMS = (keys.LEADS, keys.EMAILS, keys.OUTCOMES)
-WORKING = {stream: groups_of(stream) for stream in STREAMS}
+WORKING = {stream: working_on(stream) for stream in STREAMS}
 
 
 @pytest.fixture

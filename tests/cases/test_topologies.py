@@ -17,7 +17,8 @@ from leadstream_events.redis_client import connect
 from leadstream_events.settings import Settings
 from tests.cases.pipeline import LEAD, pipeline
 from tests.integration.api.conftest import api_client
-from tests.support.process import free_port
+from tests.support.ports import free_port
+from tests.support.redis_cluster import serve_every_slot
 from tests.support.redis_server import SERVERS, binary_of
 from tests.support.waiting import eventually
 
@@ -35,14 +36,7 @@ async def cluster(binary: Path, folder: Path) -> AsyncIterator[str]:
     options = ["--cluster-enabled", "yes", "--cluster-port", str(free_port())]
     port = free_port()
     with EmbeddedServer.start(folder / "server", binary=binary, appendfsync="no", port=port, extra=options) as server:
-        client = connect(server.url, timeout_s=5.0)
-        await client.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-
-        async def up() -> bool:
-            return b"cluster_state:ok" in await client.execute_command("CLUSTER", "INFO")
-
-        await eventually(up, "the cluster to be up")
-        await client.aclose()
+        await serve_every_slot(server.url)
         yield f"redis+cluster://127.0.0.1:{port}"
 
 

@@ -11,8 +11,9 @@ from leadstream_events.redis_client import Client
 from leadstream_events.redrive_rules import Actor
 from leadstream_events.reservations import Reservation, reserve
 from leadstream_events.runtime.delivery import Delivery, dead_letter, make_delivery
-from leadstream_events.schemas.events import EmailFailed, EmailRequested, EventData, Kind
+from leadstream_events.schemas.events import EmailFailed, EmailRequested, EmailSkipped, EventData, Kind
 from leadstream_events.schemas.subscriber import SubscriberDraft
+from leadstream_events.settings import Settings
 from leadstream_events.subscribers import SubscriberStore
 from leadstream_mailer.fanout import Quota
 from tests.support.entries import EMAILS, OUTCOMES, now
@@ -21,8 +22,8 @@ LEAD = "01900000-0000-7000-8000-000000000001"
 WHO = Actor("tests", "address corrected")
 
 
-async def subscriber(client: Client, purchased: int | None = None) -> str:
-    draft = SubscriberDraft(email="s@example.com", name="S", leads_purchased=purchased)
+async def subscriber(client: Client, purchased: int | None = None, address: str = "s@example.com") -> str:
+    draft = SubscriberDraft(email=address, name="S", leads_purchased=purchased)
     return (await SubscriberStore(client).add(draft, now())).id
 
 
@@ -67,6 +68,22 @@ async def fail(
     return letter.decode()
 
 
+async def skipped(client: Client, who: str, reason: str) -> str:
+    """A mail that was reserved, requested and then skipped; returns its id."""
+    mail = email_id(LEAD, Kind.NOTIFICATION, f"{who} {reason}")
+    purchased = (await SubscriberStore(client).get(who)).leads_purchased
+    await reserve(client, [Reservation(mail, who, -1 if purchased is None else purchased)])
+    data = EmailRequested(
+        email_id=mail, kind=Kind.NOTIFICATION, subscriber_id=who, to="s@example.com", lead_entry="1-1"
+    )
+    entry: bytes = await client.xadd(EMAILS, encode(make_event(data, subject=LEAD, now=now())))
+    row = Row(State.SKIPPED, at_ms=int(now().timestamp() * 1000), entry=entry.decode())
+    await client.hset(keys.ledger(0, LEAD), mail, str(row))
+    told = EmailSkipped(email_id=mail, kind=Kind.NOTIFICATION, subscriber_id=who, reason=reason)
+    await client.xadd(OUTCOMES, encode(make_event(told, subject=LEAD, now=now())))
+    return mail
+
+
 async def events(client: Client, stream: str, kind: type[EventData]) -> list[Event]:
     found = [read_entry(stream, *entry).event for entry in await client.xrange(stream)]
     return [event for event in found if event and isinstance(event.data, kind)]
@@ -79,7 +96,7 @@ async def row_of(client: Client, mail: str) -> Row:
 async def settle_quota(client: Client) -> None:
     """What the quota group does with every outcome there is."""
     entries = await client.xrange(OUTCOMES)
-    await Quota(client).handle([make_delivery(0, OUTCOMES, *entry) for entry in entries])
+    await Quota(client, Settings()).handle([make_delivery(0, OUTCOMES, *entry) for entry in entries])
 
 
 async def usage(client: Client, who: str) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from leadstream_events.subscribers import SubscriberStore
 from leadstream_mailer.fanout import Fanout
 from tests.contract.given_up import LEAD
 from tests.support.entries import EMAILS, LEADS, OUTCOMES, now
+from tests.support.sealed import sealer
 
 MAIL = "5bf102fb-dab2-5585-83d0-9279d452b765"
 
@@ -49,7 +50,7 @@ async def test_a_fanout_that_is_set_back_requests_nothing_for_an_imported_lead(c
     await restore(client, LEADS, "5-1", keys.FANOUT, "5-1 imported", field="lead")
     lead = make_event(LeadReceived(lead=Lead(full_name="A", email="a@example.com")), subject=LEAD, now=now())
     fields = {name.encode(): value.encode() for name, value in encode(lead).items()}
-    fanout = Fanout(client, Directory(client), welcome=True)
+    fanout = Fanout(client, Directory(client), sealer(), welcome=True)
     (settlement,) = await fanout.handle([make_delivery(0, LEADS, b"5-1", fields)])
     assert [effect.command for effect in settlement.effects] == ["ONCE"]
     assert await client.hget(keys.ledger(0, LEAD), FANOUT_FIELD) == b"5-1"

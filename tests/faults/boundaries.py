@@ -13,7 +13,7 @@ from leadstream_events import keys
 from leadstream_events.ids import new_id
 from tests.faults.rig import Recovery, Rig, Run
 from tests.faults.table import Line
-from tests.support.process import free_port
+from tests.support.ports import free_port
 from tests.support.waiting import eventually_sync
 
 

@@ -32,7 +32,7 @@ from leadstream_events.subscribers import SubscriberStore
 from leadstream_events.writer import PipelinedWriter
 from tests.faults.faulty_process import FaultyProcess
 from tests.support.house import ROOT, Inbox
-from tests.support.process import free_port
+from tests.support.ports import free_port
 from tests.support.waiting import eventually_sync
 
 T = TypeVar("T")

@@ -31,7 +31,7 @@ from leadstream_events.runtime.policy import ConsumerPolicy
 from leadstream_events.runtime.source import GroupSource
 from leadstream_events.schemas.events import EmailRequested, Kind, LeadReceived, SmtpFailure
 from leadstream_events.schemas.lead import Lead
-from leadstream_events.settings import OnUnknown
+from leadstream_events.setting_values import OnUnknown
 from leadstream_events.writer import PipelinedWriter
 from leadstream_mail.attempt_rules import AttemptRules
 from leadstream_mail.smtp.outcome import Accepted, Deferred, Refused, Unknown

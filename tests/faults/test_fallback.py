@@ -22,10 +22,13 @@ from leadstream_events.redis_client import connect
 from leadstream_events.schemas.events import EmailOutcomeUnknown, EmailSent
 from tests.faults import outage
 from tests.support.house import House
-from tests.support.process import ServiceProcess, free_port
+from tests.support.ports import free_port
+from tests.support.process import ServiceProcess
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
+
+AWAY_S = 4.0
 
 
 @asynccontextmanager
@@ -38,12 +41,13 @@ async def started(tmp_path: Path, **env: str) -> AsyncIterator[House]:
 @pytest.mark.parametrize("how", outage.HOWS)
 async def test_leads_are_taken_and_mailed_while_redis_is_away_and_counted_afterwards(tmp_path: Path, how: str) -> None:
     async with started(tmp_path) as house:
-        result = await outage.run(house, how, seconds=4.0, rate=10.0)
+        result = await outage.run(house, how, seconds=AWAY_S, rate=10.0)
     print(result)
     assert result.good, str(result)
     assert result.report.doubled == []
     assert result.answers.modes["fallback"] > 20
-    assert result.answers.percentile_s(0.99) < 1.0
+    # Nobody waits for Redis to come back.
+    assert result.answers.percentile_s(0.99) < AWAY_S / 2
 
 
 async def test_two_api_processes_on_one_spool_send_and_merge_each_lead_once(tmp_path: Path) -> None:

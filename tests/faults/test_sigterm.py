@@ -10,7 +10,7 @@ import pytest
 
 from leadstream_events import keys
 from tests.faults.rig import Rig
-from tests.support.process import free_port
+from tests.support.ports import free_port
 from tests.support.waiting import eventually_sync
 
 SERVICES = ("fanout", "mailer", "projections")

@@ -17,14 +17,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadstream_events import keys
-from leadstream_events.log import read_entry
 from leadstream_events.redis_client import connect
-from leadstream_events.schemas.events import Kind, LeadReceived
+from leadstream_events.schemas.events import Kind
+from leadstream_events.schemas.subscriber import MailFormat
 from leadstream_events.settings import Settings
 from tests.fuzz.depth import depth
 from tests.fuzz.texts import LINES, SCALAR, TEXT, lead_values
 from tests.integration.api.conftest import api_client
-from tests.unit.mailer.mails import FIXED, MESSAGE_ID, NOW, WELCOME_FIXED, assert_wire_safe, header_names, prepared
+from tests.support.sealed import opened_lead
+from tests.unit.mailer.mails import (
+    BUILDER,
+    FIXED,
+    MESSAGE_ID,
+    NOW,
+    WELCOME_FIXED,
+    assert_wire_safe,
+    header_names,
+    prepared,
+)
 
 LEADS = keys.stream(0, keys.LEADS)
 JSON, FORM, NDJSON = "application/json", "application/x-www-form-urlencoded", "application/x-ndjson"
@@ -32,7 +42,15 @@ REFUSALS = (400, 413, 415, 422)
 TYPES = st.sampled_from(
     [
         *(JSON, f"{JSON}; charset=utf-8", f"{JSON}; charset=latin-1", "application/vnd.x+json", FORM, "text/plain"),
-        *(NDJSON, "application/xml", "multipart/form-data", "multipart/form-data; boundary=b", "", "a/b;;=;charset"),
+        *(
+            NDJSON,
+            "application/xml",
+            "application/x-adf+xml",
+            "multipart/form-data",
+            "multipart/form-data; boundary=b",
+            "",
+            "a/b;;=;charset",
+        ),
     ]
 )
 VALUES = st.recursive(SCALAR, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4))
@@ -84,7 +102,65 @@ BODIES = st.one_of(
     LEAD_BODIES,
     st.builds(spliced, LEAD_BODIES | FORM_BODIES | MULTIPART_BODIES, st.integers(0, 2_000), st.binary(max_size=8)),
 )
+ADF = "application/x-adf+xml"
+ADF_NAMES = st.sampled_from(
+    [
+        "prospect",
+        "id",
+        "requestdate",
+        "vehicle",
+        "year",
+        "make",
+        "model",
+        "vin",
+        "price",
+        "odometer",
+        "customer",
+        "contact",
+        "name",
+        "email",
+        "phone",
+        "address",
+        "street",
+        "regioncode",
+        "postalcode",
+        "comments",
+        "vendor",
+        "vendorname",
+        "provider",
+        "ADF",
+        "x:year",
+        "colour",
+    ]
+)
+
+
+def element(name: str, attributes: list[tuple[str, str]], inner: str) -> str:
+    return f"<{name}{''.join(f' {key}={value!r}' for key, value in dict(attributes).items())}>{inner}</{name}>"
+
+
+ADF_ATTRIBUTES = st.lists(
+    st.tuples(
+        st.sampled_from(["part", "interest", "status", "source", "currency", "type", "preferredcontact", "line"]), TEXT
+    ),
+    max_size=3,
+)
+ADF_PARTS = st.recursive(
+    TEXT | st.sampled_from(["2021", "21", "a@example.com", "&nbsp;", "&#0;", "&#xD800;", "<![CDATA[&]]>", "<", "<!--"]),
+    lambda inner: st.builds(element, ADF_NAMES, ADF_ATTRIBUTES, st.lists(inner, max_size=3).map("".join)),
+    max_leaves=12,
+)
+ADF_BODIES = st.builds(
+    "{0}<adf><prospect>{1}<customer><contact><name part='full'>Dana</name><email>dana@example.com</email>{2}"
+    "</contact></customer></prospect></adf>".format,
+    st.sampled_from(
+        ["", '<?xml version="1.0"?>', "<?ADF?><?XML?>", '<?xml version="1.0" encoding="iso-8859-1"?>', "x"]
+    ),
+    st.lists(ADF_PARTS, max_size=3).map("".join),
+    st.lists(ADF_PARTS, max_size=3).map("".join),
+).map(lambda text: text.encode("utf-8", "surrogatepass"))
 FITTING = st.one_of(
+    st.tuples(ADF_BODIES | st.builds(spliced, ADF_BODIES, st.integers(0, 2_000), st.binary(max_size=8)), st.just(ADF)),
     st.tuples(LEAD_BODIES, st.just(JSON)),
     st.tuples(FORM_BODIES, st.just(FORM)),
     st.tuples(MULTIPART_BODIES, st.just("multipart/form-data; boundary=b")),
@@ -108,15 +184,19 @@ class Door:
     async def newest_is_mailable(self) -> None:
         """The newest lead gives a notification and a welcome mail with our headers only."""
         ((entry_id, fields),) = await self._client.xrevrange(LEADS, count=1)
-        event = read_entry(LEADS, entry_id, fields).event
-        assert event is not None and isinstance(event.data, LeadReceived)
+        lead = await opened_lead(self._client, LEADS, entry_id, fields)
         for kind, names in ((Kind.NOTIFICATION, FIXED), (Kind.WELCOME, WELCOME_FIXED)):
-            mail = prepared(event.data.lead, kind).for_recipient(
-                name=event.data.lead.full_name, address="s1@example.com", message_id=MESSAGE_ID, date=NOW
+            mail = prepared(lead, kind).for_recipient(
+                name=lead.full_name, address="s1@example.com", message_id=MESSAGE_ID, date=NOW
             )
             found = [name for name in header_names(mail.data) if name != "reply-to"]
             assert found == [name for name in names if name != "reply-to"]
             assert_wire_safe(mail.data)
+        for form in (MailFormat.TEXT, MailFormat.ADF):
+            built = BUILDER.build(Kind.NOTIFICATION, "lead-1", lead, NOW, form)
+            assert_wire_safe(
+                built.for_recipient(name=lead.full_name, address="s1@example.com", message_id=MESSAGE_ID, date=NOW).data
+            )
 
 
 @contextmanager

@@ -14,10 +14,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import Any
 
-import aiosmtplib.protocol
 import uvloop
 
 from leadstream_api.server import serve
@@ -25,9 +23,10 @@ from leadstream_events import logs
 from leadstream_events.log import StreamLog
 from leadstream_events.runtime.committer import Committer
 from leadstream_events.settings import load_settings
-from leadstream_mail.smtp.outcome import Accepted, Phase
+from leadstream_mail.smtp.outcome import Accepted
 from leadstream_mail.smtp.pool import SmtpPool
 from leadstream_mail.smtp.session import Session
+from leadstream_mail.smtp.transaction import Step
 from leadstream_mailer import fanout, service
 from leadstream_mailer.attempting import _PhaseNote
 from leadstream_mailer.sender import Sender
@@ -87,38 +86,20 @@ def _mail_connect(at: Boundary) -> None:
 
 
 def _mail_rcpt(at: Boundary) -> None:
-    _after(Session, "_command", lambda _, args, __: at.passed() if args[0] is Phase.RCPT else None)
+    def hit(_: Session, step: Step, __: object, code: int, ___: bytes) -> None:
+        if step is Step.RCPT and code < 300:
+            at.passed()
+
+    _before(Session, "_replied", hit)
 
 
 def _mail_before_data(at: Boundary) -> None:
     _after(_PhaseNote, "before_data", lambda _, __, ours: at.passed() if ours else None)
 
 
-_IN_BODY: ContextVar[bool] = ContextVar("in_body", default=False)
-
-
 def _mail_after_data(at: Boundary) -> None:
-    """The content has left for the kernel (uvloop writes at the end of a tick), the answer is not read."""
-    protocol = aiosmtplib.protocol.SMTPProtocol
-    body: Method = Session._body
-    read: Method = protocol.read_response
-
-    async def in_body(self: Session, data: bytes) -> Any:
-        _IN_BODY.set(True)
-        try:
-            return await body(self, data)
-        finally:
-            _IN_BODY.set(False)
-
-    async def reading(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if _IN_BODY.get():
-            while self.transport is not None and self.transport.get_write_buffer_size():  # noqa: ASYNC110 - no event
-                await asyncio.sleep(0)
-            at.passed()
-        return await read(self, *args, **kwargs)
-
-    setattr(Session, "_body", in_body)  # noqa: B010 - mypy forbids the plain assignment
-    setattr(protocol, "read_response", reading)  # noqa: B010
+    """The content has left, and its answer is in, but nobody has read it."""
+    _before(Session, "_replied", lambda _, step, *__: at.passed() if step is Step.BODY else None)
 
 
 def _mail_after_250(at: Boundary) -> None:

@@ -15,16 +15,21 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
+from leadstream_archive.archive import Archive
+from leadstream_archive.history import History
+from leadstream_archive.stores import DiskStore
 from leadstream_cli.embedded import EmbeddedServer
 from leadstream_events import keys
 from leadstream_events.ids import WELCOME_RECIPIENT, email_id
+from leadstream_events.redis_access import RedisAccess
 from leadstream_events.redis_client import connect
 from leadstream_events.schemas.events import Kind
-from tests.support.process import ServiceProcess, free_port
+from tests.support.ports import free_port
+from tests.support.process import ServiceProcess
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,13 +92,17 @@ class Report:
 class House:
     """Starts and stops everything in one folder; `processes[name]` can be killed and restarted."""
 
-    def __init__(self, folder: Path, *, mailers: int = 1, appendfsync: str = "always", **env: str) -> None:
+    def __init__(
+        self, folder: Path, *, mailers: int = 1, appendfsync: str = "always", retain: str | None = None, **env: str
+    ) -> None:
+        """`retain`: archive and trim what is older than this; without it, everything stays in the streams."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self._appendfsync = folder, appendfsync
         self._redis_port, self.port = free_port(), free_port()
         self.server = self._start_server()
         self.inbox = Inbox()
         self.base = f"http://127.0.0.1:{self.port}"
+        self._archive_folder = folder / "archive" if retain else None
         self.env = {
             "LEADSTREAM_REDIS_URL": self.server.url,
             "LEADSTREAM_SMTP_URL": self.inbox.url,
@@ -101,17 +110,21 @@ class House:
             "LEADSTREAM_LEASE": "3s",
             "LEADSTREAM_DATA_DIR": str(folder / "data"),
             "LEADSTREAM_PUBLIC_URL": self.base,
+            **({"LEADSTREAM_ARCHIVE_URL": str(self._archive_folder), "LEADSTREAM_RETAIN": retain} if retain else {}),
             **env,
         }
         self.processes: dict[str, ServiceProcess] = {}
-        self._add("api", "api", ["api", "--port", str(self.port)], ready_url=self.base + "/health/live")
-        self._add("fanout", "fanout", ["fanout"])
+        self.add("api", "api", ["api", "--port", str(self.port)], ready_url=self.base + "/health/live")
+        self.add("fanout", "fanout", ["fanout"])
         for number in range(mailers):
-            self._add(f"mailer{number or ''}", "mailer", ["mailer"])
-        self._add("projections", "projections", ["projections"])
+            self.add(f"mailer{number or ''}", "mailer", ["mailer"])
+        self.add("projections", "projections", ["projections"])
+        if retain:
+            self.add("archiver", "archiver", ["archiver"])
         self.subscribers: list[str] = []
 
-    def _add(self, name: str, service: str, args: Sequence[str], ready_url: str | None = None) -> None:
+    def add(self, name: str, service: str, args: Sequence[str], ready_url: str | None = None) -> None:
+        """Adds a process to those that `start` starts."""
         self.processes[name] = ServiceProcess(
             args,
             env=self.env,
@@ -121,7 +134,7 @@ class House:
             cwd=self.folder,
         )
 
-    def start(self) -> House:
+    def start(self) -> Self:
         """Starts every service and waits until each is ready."""
         for process in self.processes.values():
             process.start()
@@ -134,11 +147,16 @@ class House:
         self.inbox.stop()
         self.server.stop()
 
-    def __enter__(self) -> House:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    @property
+    def access(self) -> RedisAccess:
+        """How the tests reach the server."""
+        return RedisAccess(self.server.url)
 
     def restart_server(self) -> None:
         """SIGKILL of the server, and a start on the same directory and address."""
@@ -210,7 +228,7 @@ class House:
 
     async def nothing_pending(self) -> bool:
         """True when every group of every stream has finished everything."""
-        client = connect(self.server.url, timeout_s=5.0)
+        client = connect(self.access, timeout_s=5.0)
         try:
             for name in keys.STREAMS:
                 stream = keys.stream(0, name)
@@ -241,13 +259,16 @@ class House:
         return report
 
     async def _marked(self) -> set[str]:
-        client = connect(self.server.url, timeout_s=5.0)
+        archive = Archive(DiskStore(self._archive_folder), "the house's") if self._archive_folder else None
+        client = connect(self.access, timeout_s=5.0)
+        marked = set()
         try:
-            entries = await client.xrange(keys.stream(0, keys.OUTCOMES))
+            async for page in History(client, archive).pages(0, keys.OUTCOMES):
+                unknown = (fields for _, fields in page if fields[b"type"] == b"EmailOutcomeUnknown")
+                marked |= {json.loads(fields[b"data"])["email_id"] for fields in unknown}
         finally:
             await client.aclose()
-        unknown = [fields for _, fields in entries if fields[b"type"] == b"EmailOutcomeUnknown"]
-        return {json.loads(fields[b"data"])["email_id"] for fields in unknown}
+        return marked
 
     async def _differences(self, leads: int, distinct: int) -> list[str]:
         """Counters that differ from what the inbox counted."""

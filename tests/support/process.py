@@ -16,12 +16,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from leadstream_cli.embedded_probe import free_port
 from tests.support.waiting import DEADLINE_S, eventually_sync
 
-__all__ = ["ServiceProcess", "free_port"]
-
-_KEPT_VARIABLES = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "SYSTEMROOT")
+_KEPT_VARIABLES = ("PATH", "PYTHONPATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "SYSTEMROOT")
 _TAIL_CHARS = 4_000
 
 

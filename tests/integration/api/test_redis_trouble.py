@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,11 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from leadstream_api.fallback.presence import Presence
 from leadstream_events import keys
 from leadstream_events.redis_client import Client, connect
 from leadstream_events.settings import Settings
 from tests.integration.api.conftest import LEAD, api_client
-from tests.support.process import free_port
+from tests.support.ports import free_port
 from tests.support.redis_server import ServerFactory
 from tests.support.waiting import eventually
 
@@ -89,6 +91,27 @@ async def test_on_a_read_only_replica_the_spool_takes_leads(fresh_server: Server
         await assert_spooled(api, "readonly")
         await raw.replicaof("NO", "ONE")
         await assert_taken(api, raw, 3)
+
+
+async def test_it_is_not_ready_while_leads_still_go_to_the_spool(
+    fresh_server: ServerFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis answers again, and the API has not found out yet: it says what becomes of the next lead."""
+    probe, look = Presence._probe, asyncio.Event()
+
+    async def once_told(presence: Presence) -> None:
+        await look.wait()
+        await probe(presence)
+
+    monkeypatch.setattr(Presence, "_probe", once_told)
+    async with api_on(fresh_server().url, tmp_path) as (api, raw):
+        await raw.config_set("maxmemory", "1")
+        await assert_spooled(api, "out_of_memory")
+        await raw.config_set("maxmemory", "0")
+        ready = (await api.get("/health/ready")).json()
+        assert (ready["status"], ready["checks"]["redis"]["cause"]) == ("degraded", "out_of_memory")
+        look.set()
+        await assert_taken(api, raw, 2)
 
 
 async def test_full_memory_takes_no_lead_and_the_spool_does(fresh_server: ServerFactory, tmp_path: Path) -> None:

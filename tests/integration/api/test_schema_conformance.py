@@ -47,9 +47,11 @@ def test_every_operation_does_what_the_document_says(
 
     def check(case: Any) -> None:
         nonlocal tried
-        # A batch is text, and no text is of a wrong type: its lines are judged one by one.
-        more = [negative_data_rejection] if case.operation.path == "/leads/batch" else []
-        case.call_and_validate(base_url=url, excluded_checks=[*LEFT_OUT, *more])
+        answer = case.call(base_url=url)
+        # A batch is text, and no text is of a wrong type: its lines are judged one by one. A body that is too large
+        # (413) is refused too, which the check does not know of.
+        judged = case.operation.path != "/leads/batch" and answer.status_code != 413
+        case.validate_response(answer, excluded_checks=[*LEFT_OUT, *([] if judged else [negative_data_rejection])])
         tried += 1
 
     for operation in operations(schemathesis.openapi.from_dict(document())):
@@ -66,7 +68,8 @@ def test_every_operation_does_what_the_document_says(
 
 
 def _has_input(operation: Any) -> bool:
-    """Without a query or a body there is nothing to get wrong: any text is a part of a path."""
+    """Without a query or a body there is nothing to get wrong, nor where any JSON goes (`{}`)."""
     definition = operation.definition.raw
     queries = [each for each in definition.get("parameters", ()) if each["in"] != "path"]
-    return bool(queries or definition.get("requestBody"))
+    bodies = [each["schema"] for each in definition.get("requestBody", {}).get("content", {}).values()]
+    return bool(queries or any(bodies))

@@ -15,7 +15,7 @@ import pytest
 
 from leadstream_cli.main import run
 
-KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL")
+KEPT = ("PATH", "PYTHONPATH", "HOME", "TMPDIR", "LANG", "LC_ALL")
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,11 @@ def test_suppressions_are_added_listed_lifted_and_imported(cli: Cli, tmp_path: P
     cli("suppressions", "add", "ann@example.com", "--reason", "asked by phone", "--days", "2")
     (row,) = cli("suppressions", "list", "--json").json
     assert (row["address"], row["reason"], row["holds"]) == ("a***@example.com", "asked by phone", True)
+    dry = cli("suppressions", "remove", "ANN@example.com", "--dry-run", "--json")
+    assert (dry.json, "nothing was changed" in dry.err) == ({"would_release": 1, "reason": "asked by phone"}, True)
+    assert len(cli("suppressions", "list", "--json").json) == 1
     cli("suppressions", "remove", "ANN@example.com", "--yes")
+    assert "not suppressed" in cli("suppressions", "remove", "ann@example.com", "--dry-run", code=1).err
     assert "not suppressed" in cli("suppressions", "remove", "ann@example.com", "--yes", code=1).err
     path = tmp_path / "addresses.txt"
     path.write_text("# from the old system\nbob@example.com\nnobody\n\ncara@example.com\n")

@@ -11,11 +11,12 @@ import pytest
 from redis import Redis
 
 from leadstream_events import keys
-from leadstream_events.envelope import encode, from_cloudevent, make_event
+from leadstream_events.envelope import encode, make_event
 from leadstream_events.ids import email_id, new_id
 from leadstream_events.schemas.events import EmailRequested, EmailSent, EventData, Kind
 from tests.integration.cli.conftest import Cli, run_process
 from tests.integration.cli.test_reading import append
+from tests.support.cloudevent import from_cloudevent
 from tests.support.entries import now
 from tests.support.redis_server import ServerFactory
 

@@ -10,7 +10,7 @@ import pytest
 
 from leadstream_cli.inbox import Inbox, listen, port_of
 from leadstream_cli.inbox_http import listen_http
-from tests.support.process import free_port
+from tests.support.ports import free_port
 
 MAIL = (
     b"Message-ID: <1@example.com>\r\nX-Leadstream-Lead: l1\r\n"

@@ -104,7 +104,7 @@ def test_the_help_imports_neither_redis_nor_any_service(tmp_path: Path) -> None:
 def test_reading_streams_imports_no_schema(tmp_path: Path, redis_url: str) -> None:
     code = (
         "import sys; from leadstream_cli.main import run\n"
-        "for line in ('streams', 'groups', 'pending', 'tail leads', 'dead list', 'operations', 'export'):\n"
+        "for line in ('streams', 'groups', 'pending', 'tail leads', 'dead list', 'operations'):\n"
         "    assert run(line.split()) == 0\n"
         "sys.exit(str({'pydantic', 'rich.console', 'leadstream_events.envelope'} & set(sys.modules) or '0'))"
     )

@@ -9,8 +9,8 @@ import pytest
 from redis import Redis
 
 from leadstream_events import keys
+from leadstream_events.groups import working_on
 from leadstream_events.ids import new_id
-from leadstream_projections.maintenance import groups_of
 from tests.integration.cli.conftest import Cli
 
 LEADS, EMAILS, OUTCOMES = (keys.stream(0, name) for name in (keys.LEADS, keys.EMAILS, keys.OUTCOMES))
@@ -128,7 +128,7 @@ def test_a_parked_entry_that_is_in_no_queue_is_found_and_queued(cli: Cli, client
 
 def all_at_end(client: Any) -> None:
     for name, stream in ((keys.LEADS, LEADS), (keys.EMAILS, EMAILS), (keys.OUTCOMES, OUTCOMES)):
-        at_end(client, stream, *groups_of(name))
+        at_end(client, stream, *working_on(name))
 
 
 def trimmed(cli: Cli, stream: str, before: str, *more: str) -> dict[str, Any]:

@@ -83,19 +83,22 @@ def test_a_lead_becomes_mail_and_other_commands_find_the_running_up(tmp_path: Pa
     eventually_sync(lambda: run_process("pending", "--json", cwd=tmp_path, env=env).json == [], "nothing to be pending")
     shown = run_process("inbox", cwd=tmp_path, env=env).out
     assert shown.count("\n") == 3
-    assert "Ann Other" in shown  # in subjects; addresses are masked
-    assert "ann.other@example.com" not in shown
-    assert run_process("doctor", cwd=tmp_path, env=env).code == 0
+    assert "Ann Other" not in shown and "ann.other@example.com" not in shown
+    assert "Ann Other" in run_process("inbox", "--pii", cwd=tmp_path, env=env).out  # in a subject
+    doctor = run_process("doctor", cwd=tmp_path, env=env)
+    assert doctor.code == 0
+    assert run_file(tmp_path)["api_url"] in doctor.out and "kept for 604800 s" in doctor.out
+    assert "fanout, mailer and projections are alive" in doctor.out
     assert up.terminate() == 0
     assert "stopped" in up.text()
     assert not (tmp_path / "data" / "up.json").exists()
 
 
-@pytest.mark.parametrize("name", ["api", "fanout", "mailer", "projections", "redis"])
+@pytest.mark.parametrize("name", ["api", "fanout", "mailer", "projections", "archiver", "redis"])
 def test_a_part_that_is_killed_comes_back_and_work_goes_on(tmp_path: Path, up: ServiceProcess, name: str) -> None:
     run = run_file(tmp_path)
     before = children(up.pid)
-    assert set(before) == {"api", "fanout", "mailer", "projections", "redis"}
+    assert set(before) == {"api", "fanout", "mailer", "projections", "archiver", "redis"}
     os.kill(before[name], signal.SIGKILL)
     eventually_sync(lambda: children(up.pid).get(name) not in (None, before[name]), f"{name} to come back")
     with ApiClient(run["api_url"]) as api:
@@ -118,7 +121,7 @@ def test_a_part_that_is_killed_comes_back_and_work_goes_on(tmp_path: Path, up: S
 
 def test_killing_up_takes_every_child_with_it(up: ServiceProcess) -> None:
     below = children(up.pid)
-    assert len(below) == 5
+    assert len(below) == 6
     up.kill()
     eventually_sync(lambda: not any(process_runs(pid) for pid in below.values()), "every child to end")
 
@@ -141,7 +144,7 @@ def test_what_was_stored_is_there_after_a_restart(tmp_path: Path) -> None:
 
 def test_a_redis_and_an_smtp_server_that_are_set_are_used(tmp_path: Path, redis_url: str) -> None:
     with make(tmp_path, LEADSTREAM_REDIS_URL=redis_url, LEADSTREAM_SMTP_URL="smtp://127.0.0.1:1") as up:
-        assert set(children(up.pid)) == {"api", "fanout", "mailer", "projections"}
+        assert set(children(up.pid)) == {"api", "fanout", "mailer", "projections", "archiver"}
         run = run_file(tmp_path)
         assert (run["redis_url"], run["smtp_url"], run["inbox_url"]) == (redis_url, "smtp://127.0.0.1:1", "")
         assert up.terminate() == 0
@@ -167,3 +170,31 @@ def test_a_setting_that_a_service_refuses_stops_everything_and_says_so(tmp_path:
     assert result.code == 2
     assert "mailer refuses its configuration" in result.err
     assert "welcome.txt" in result.err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REDIS_URL", "rediss://app:hunter2@redis.example.com:6379/0"),
+        ("SMTP_URL", "smtp+starttls://app:hunter2@mail.example.com:587"),
+        ("API_HOST", "0.0.0.0"),
+        ("ARCHIVE_URL", "s3://leads-of-production/archive"),
+    ],
+)
+def test_up_refuses_what_is_not_on_this_machine_before_it_starts_anything(
+    tmp_path: Path, name: str, value: str
+) -> None:
+    env = {"LEADSTREAM_DATA_DIR": str(tmp_path / "data"), f"LEADSTREAM_{name}": value}
+    done = run_process("up", "--port", "0", cwd=tmp_path, env=env)
+    assert done.code == 2, done.err
+    assert f"LEADSTREAM_{name} is not on this machine" in done.err
+    assert "--development" in done.err and "docs/deploy.md" in done.err
+    assert "hunter2" not in done.err and "Traceback" not in done.err
+    assert not (tmp_path / "data").exists()
+
+
+def test_with_development_up_sends_through_a_mail_server_elsewhere(tmp_path: Path) -> None:
+    """A name that no resolver knows (RFC 6761) stands for the server elsewhere."""
+    with make(tmp_path, "--development", LEADSTREAM_SMTP_URL="smtp://mail.invalid:25") as up:
+        assert run_file(tmp_path)["smtp_url"] == "smtp://mail.invalid:25"
+        assert up.terminate() == 0

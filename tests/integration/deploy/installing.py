@@ -83,7 +83,8 @@ class InstalledHouse(House):
         self.python_of = python_of
         super().__init__(folder, mailers=2, appendfsync="always", **env)
 
-    def _add(self, name: str, service: str, args: Sequence[str], ready_url: str | None = None) -> None:
+    def add(self, name: str, service: str, args: Sequence[str], ready_url: str | None = None) -> None:
+        """The same, by the interpreter of the service's own environment."""
         image = "mailer" if service == "fanout" else service
         self.processes[name] = Installed(
             ["fanout"] if service == "fanout" else [],

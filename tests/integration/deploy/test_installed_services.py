@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import json
+import smtplib
 import subprocess
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 
+from leadstream_cli.embedded import EmbeddedServer
+from leadstream_events import keys
+from leadstream_events.redis_client import connect
 from tests.integration.deploy.installing import InstalledHouse, build, require_package_index
 from tests.support.house import House
+from tests.support.ports import free_port
+from tests.support.report_mails import dsn
+from tests.support.waiting import eventually, eventually_sync
 from tests.unit.deploy.dockerfile import ROOT
 from tests.unit.test_requirements import blocks, normal
 
-SERVICES = ("api", "mailer", "projections")
+SERVICES = ("api", "mailer", "projections", "archiver", "bounces")
+RETURN_PATH = "bounce@leads.example.com"
 OWN = {
-    "api": {"leadstream_events", "leadstream_mail", "leadstream_api"},
+    "api": {"leadstream_events", "leadstream_mail", "leadstream_archive", "leadstream_api"},
     "mailer": {"leadstream_events", "leadstream_mail", "leadstream_mailer"},
-    "projections": {"leadstream_events", "leadstream_projections"},
+    "projections": {"leadstream_events", "leadstream_archive", "leadstream_projections"},
+    "archiver": {"leadstream_events", "leadstream_archive", "leadstream_archiver"},
+    "bounces": {"leadstream_events", "leadstream_mail", "leadstream_bounces"},
 }
 _LIST = """
 import importlib.metadata, json, pkgutil
@@ -38,7 +50,15 @@ async def test_each_service_from_only_its_own_requirement_file_does_its_work_tog
         made = dict(zip(SERVICES, pool.map(lambda name: build(name, tmp_path / name), SERVICES), strict=True))
     for service, python in made.items():
         _holds_only_its_own(service, python)
-    with InstalledHouse(tmp_path / "house", made.__getitem__) as house:
+    port = free_port()
+    env = {
+        "LEADSTREAM_ARCHIVE_URL": str(tmp_path / "archive"),
+        "LEADSTREAM_RETAIN": "1s",
+        "LEADSTREAM_RETURN_PATH": RETURN_PATH,
+        "LEADSTREAM_BOUNCES_LISTEN": f"127.0.0.1:{port}",
+    }
+    with InstalledHouse(tmp_path / "house", made.__getitem__, **env) as house:
+        house.add("bounces", "bounces", ["bounces"])
         await asyncio.to_thread(house.start)
         await house.add_subscribers(3)
         leads = await house.post_leads(5)
@@ -46,11 +66,55 @@ async def test_each_service_from_only_its_own_requirement_file_does_its_work_tog
         report = await house.verify(leads)
         assert (report.accepted, sum(house.inbox.copies().values())) == (5, 5 * 4)
         assert not (report.lost or report.doubled or report.strangers or report.differences), str(report)
+        await _a_mail_comes_back(house, port)
+        house.add("archiver", "archiver", ["archiver"])  # last: a bounce finds no mail that was trimmed
+        await asyncio.to_thread(house.processes["archiver"].start)
+        await _everything_is_archived_and_still_read(house, leads[0])
+        _run_by_their_own(house, made)
         for name in house.processes:
             assert _health(house, name) == (0, ""), f"{name} is not healthy"
         ends = {name: await asyncio.to_thread(process.terminate) for name, process in house.processes.items()}
         assert set(ends.values()) == {0}, ends
         assert _health(house, "api")[0] == 1
+
+
+async def _a_mail_comes_back(house: House, port: int) -> None:
+    """As a mail server would return it: to the envelope sender of that very mail."""
+    mail = next(each for each in house.inbox.get("/messages") if each["to"] == ["s0@example.com"])
+
+    def deliver() -> None:
+        with smtplib.SMTP("127.0.0.1", port, timeout=60.0) as client:
+            client.sendmail("", [mail["from"]], dsn(mail["from"], mail["to"][0]))
+
+    await asyncio.to_thread(deliver)
+
+    async def counted() -> bool:
+        async with httpx.AsyncClient(base_url=house.base, trust_env=False, timeout=60.0) as api:
+            return bool((await api.get("/stats")).json()["bounced"] == 1)
+
+    await eventually(counted, "the bounce to be counted", 60.0)
+
+
+async def _everything_is_archived_and_still_read(house: House, lead: str) -> None:
+    client = connect(house.server.url, timeout_s=30.0)
+    try:
+
+        async def trimmed() -> bool:
+            return bool(await client.xlen(keys.stream(0, keys.LEADS)) == 0)
+
+        await eventually(trimmed, "the leads to be archived and trimmed", 90.0)
+    finally:
+        await client.aclose()
+    async with httpx.AsyncClient(base_url=house.base, trust_env=False, timeout=60.0) as api:
+        assert (await api.get(f"/leads/{lead}")).json()["lead"]["full_name"].startswith("Visitor ")
+
+
+def _run_by_their_own(house: House, made: Mapping[str, Path]) -> None:
+    """Each process is the interpreter of its own environment, and not one of the tests'."""
+    for name, process in house.processes.items():
+        image = "mailer" if name.startswith("mailer") or name == "fanout" else name
+        command = Path(f"/proc/{process.pid}/cmdline").read_bytes().decode().split("\0")
+        assert str(made[image]) in command, f"{name}: {command}"
 
 
 @pytest.mark.slow
@@ -64,6 +128,36 @@ def test_the_command_line_image_makes_the_key_that_the_api_asks_for(tmp_path: Pa
     assert done.returncode == 0, done.stderr
     secret = json.loads(done.stdout)["key"]
     assert secret.startswith("ls_") and secret not in keys.read_text()
+
+
+@pytest.mark.slow
+def test_the_bounce_receiver_runs_from_only_its_own_requirement_file(tmp_path: Path) -> None:
+    require_package_index(tmp_path)
+    python = build("bounces", tmp_path / "bounces")
+    _holds_only_its_own("bounces", python)
+    command = [str(python), "-P", "-m", "leadstream_bounces"]
+    done = subprocess.run(
+        command, env={"PATH": "/usr/bin:/bin"}, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("leadstream bounces: LEADSTREAM_RETURN_PATH: set the address"), done.stderr
+    server = EmbeddedServer.start(tmp_path / "redis", appendfsync="no")
+    env = {
+        "PATH": "/usr/bin:/bin",
+        "LEADSTREAM_REDIS_URL": server.url,
+        "LEADSTREAM_RETURN_PATH": "bounce@leads.example.com",
+        "LEADSTREAM_BOUNCES_LISTEN": f"127.0.0.1:{free_port()}",
+    }
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=env, cwd=tmp_path, stderr=output)
+    try:
+        eventually_sync(lambda: "ready" in log.read_text(), "the receiver to be ready", 60.0)
+        process.terminate()
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        server.stop()
 
 
 def _holds_only_its_own(service: str, python: Path) -> None:

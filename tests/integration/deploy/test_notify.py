@@ -13,7 +13,8 @@ import pytest
 from deploy.healthcheck import look_at_heartbeat
 from leadstream_cli.embedded import EmbeddedServer
 from tests.integration.deploy.notify_socket import NotifySocket
-from tests.support.process import ServiceProcess, free_port
+from tests.support.ports import free_port
+from tests.support.process import ServiceProcess
 from tests.support.redis_server import ServerFactory
 from tests.support.waiting import eventually_sync
 

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from tests.support import redis_server as servers
-from tests.support.process import free_port
+from tests.support.ports import free_port
 from tests.support.waiting import eventually_sync
 
 CONF = Path(__file__).parents[3] / "deploy/redis/leadstream.conf"

@@ -37,17 +37,22 @@ from leadstream_events.redrive import Redriver
 from leadstream_events.redrive_rules import Actor, Refusal
 from leadstream_events.schemas.events import Kind, LeadReceived
 from leadstream_events.schemas.lead import Lead
-from leadstream_events.schemas.subscriber import Subscriber
-from leadstream_events.settings import OnUnknown, Settings
+from leadstream_events.schemas.subscriber import MailFormat, Subscriber
+from leadstream_events.setting_values import OnUnknown
+from leadstream_events.settings import Settings
+from leadstream_events.vault import Vault
 from leadstream_events.writer import PipelinedWriter
 from leadstream_mail.attempt_rules import AttemptRules
 from leadstream_mail.build import MailBuilder
+from leadstream_mail.marks import Marks
+from leadstream_mail.return_path import ReturnPaths
 from leadstream_mail.smtp.outcome import Accepted
 from leadstream_mail.smtp.pool import SmtpPool
 from leadstream_mail.templates import Templates
 from leadstream_mailer.content import Contents
 from tests.integration.api.conftest import LEAD, api_client
-from tests.support.process import free_port
+from tests.support.ports import free_port
+from tests.support.sealed import sealer
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 RULES = AttemptRules("leads@example.com", 4, (60.0,), OnUnknown.RESEND)
@@ -69,7 +74,7 @@ def sent_mail(lead: SpooledLead) -> Work:
 
 
 async def merge(raw: Client, work: Work) -> list[Any]:
-    names = [LEADS, keys.ledger(0, work.lead.lead_id), EMAILS, OUTCOMES, DEAD]
+    names = [LEADS, keys.ledger(0, work.lead.lead_id), EMAILS, OUTCOMES, DEAD, keys.lead_keys(0)]
     reply: list[Any] = await scripts.run(raw, scripts.MERGE, names, merge_args(work))
     return reply
 
@@ -142,7 +147,8 @@ async def test_a_body_that_lost_is_not_thrown_away_by_a_redrive_of_its_letter(ra
 
 async def test_an_append_that_arrives_after_its_deadline_stores_nothing(raw: Client) -> None:
     event = make_event(LeadReceived(lead=DANA), subject="late", now=NOW)
-    reply = await scripts.run(raw, scripts.APPEND, [LEADS, keys.ledger(0, "late")], ["f", 1, *flat(event)])
+    names = [LEADS, keys.ledger(0, "late"), keys.lead_keys(0)]
+    reply = await scripts.run(raw, scripts.APPEND, names, ["f", 1, "late", "", *flat(event)])
     assert (reply[0], await raw.xlen(LEADS), await raw.exists(keys.ledger(0, "late"))) == (-2, 0, 0)
 
 
@@ -244,24 +250,34 @@ async def test_the_command_line_shows_the_spool_without_personal_data(
     assert "Dana" not in table + shown.output
 
 
-async def test_both_paths_build_the_same_bytes_but_for_the_date(settings: Settings, raw: Client) -> None:
+@pytest.mark.parametrize("form", MailFormat)
+async def test_both_paths_build_the_same_bytes_but_for_the_date(
+    settings: Settings, raw: Client, form: MailFormat
+) -> None:
     client = connect(settings.redis_url, timeout_s=5.0)
     builder = MailBuilder(Templates.load(None), "leads@example.com", "http://127.0.0.1:8000")
-    lead = spooled()
+    lead, keys_of = spooled(), sealer()
     async with PipelinedWriter(client) as writer:
-        log = StreamLog(client, writer, partitions=1, deadline_s=2.0)
+        log = StreamLog(client, writer, partitions=1, deadline_s=2.0, vault=Vault(client, keys_of))
         stored = await log.append_lead(lead.event, "f")
     pool = SmtpPool("smtp://127.0.0.1:9", connections=1, timeout_s=1.0, data_timeout_s=1.0)
-    postman = Postman(Spool(settings.data_dir), pool, builder, RULES, lambda: True, lambda outcome: None)
+    paths, marks = ReturnPaths("leads@example.com"), Marks(settings, (b"a secret of sixteen or more",))
+    postman = Postman(
+        Spool(settings.data_dir), pool, builder, RULES, keys_of, lambda: True, lambda outcome: None, lambda: paths,
+        lambda: marks, lambda subscriber_id: form if subscriber_id else MailFormat.HTML,
+    )  # fmt: skip
     seen = Counter[Kind]()
     for candidate in candidates(lead.lead_id, DANA, [SUBSCRIBER], welcome=True):
         name = SUBSCRIBER.name if candidate.subscriber_id else None
         mail: SpooledMail = verdict.requested(lead, candidate, name, NOW)
         ours = postman.compose(lead, mail, NOW)
-        prepared = await Contents(client, builder).of(0, stored.entry_id, candidate.kind)
+        place, its_form = (0, lead.lead_id, stored.entry_id), form if candidate.subscriber_id else MailFormat.HTML
+        prepared = await Contents(client, builder, keys_of).of(place, candidate.kind, its_form)
+        mark = marks.of(lead.lead_id, candidate.email_id, candidate.subscriber_id)
         theirs = prepared.for_recipient(
-            name=name, address=candidate.to, message_id=f"<{candidate.email_id}@example.com>", date=NOW
-        )
+            name=name, address=candidate.to, message_id=f"<{candidate.email_id}@example.com>", date=NOW,
+            extra=mark.headers, unsubscribe=mark.unsubscribe,
+        )  # fmt: skip
         assert replace(ours) == theirs
         seen[candidate.kind] += 1
     assert seen == {Kind.WELCOME: 1, Kind.NOTIFICATION: 1}

@@ -18,11 +18,12 @@ from leadstream_events.recipients import candidates
 from leadstream_events.redis_client import Client, connect
 from leadstream_events.settings import Settings
 from leadstream_events.writer import PipelinedWriter
+from leadstream_mailer.bounds import Care
 from leadstream_mailer.limiter import Limiter, Token, Wait
 from tests.integration.fallback.test_spool_and_merge import DANA, NOW, SUBSCRIBER, spooled
 from tests.integration.runtime.harness import LONG_LEASE, running
 from tests.support.entries import add_lead
-from tests.support.process import free_port
+from tests.support.ports import free_port
 from tests.support.redis_server import ServerFactory
 
 GRACE_S = 1.5
@@ -65,7 +66,7 @@ async def test_sends_of_the_outage_count_in_the_window_of_all_workers(settings: 
         await merger.prepare()
     assert await raw.zcard(keys.LIMITS + "*") == 2
     asked = ["a@example.org", "b@example.org", "c@example.com"]
-    first, second, third = await Limiter(client, rate, limits).take(asked, 0)
+    first, second, third = await Limiter(client, Care(rate, limits)).take(asked, 0)
     assert isinstance(first, Token)
     assert isinstance(second, Wait) and not second.of_domain
     assert isinstance(third, Wait) and third.seconds > 50

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from leadstream_events import keys
-from leadstream_events.envelope import Event, encode, make_event
+from leadstream_events.envelope import encode, make_event
 from leadstream_events.runtime.delivery import Delivery, make_delivery
 from leadstream_events.schemas import events as e
 from leadstream_projections.app import Batch, ProjectionApp
-from leadstream_projections.counters import PROJECTIONS, TOTALS, Increments, Place, Projection
+from leadstream_projections.counters import PROJECTIONS, TOTALS, Countable, Increments, Place, Projection
 from leadstream_projections.service import AppGuard
 
 DEADLINE_S = 20.0
@@ -25,7 +25,7 @@ def delivery(number: int) -> Delivery:
     return make_delivery(0, keys.stream(0, keys.LEADS), f"1-{number}".encode(), fields)
 
 
-def refuses_everything(event: Event, place: Place) -> Increments:
+def refuses_everything(event: Countable, place: Place) -> Increments:
     raise ZeroDivisionError
 
 

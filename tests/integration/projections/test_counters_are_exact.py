@@ -9,12 +9,11 @@ from typing import Any
 
 from leadstream_events import keys
 from leadstream_events.effects import Settlement
-from leadstream_events.envelope import Event
 from leadstream_events.runtime.hooks import Hooks
 from leadstream_events.runtime.policy import ConsumerPolicy
 from leadstream_events.settings import Settings
 from leadstream_projections.app import Batch, ProjectionApp
-from leadstream_projections.counters import PROJECTIONS, TOTALS, Increments, Place, Projection
+from leadstream_projections.counters import PROJECTIONS, TOTALS, Countable, Increments, Place, Projection
 from tests.integration.projections.running import projecting
 from tests.integration.projections.scan import GROUPS, all_finished, assert_exact
 from tests.integration.projections.workload import append, leads
@@ -133,7 +132,7 @@ async def test_an_event_whose_projection_raises_is_a_dead_letter_alone(settings:
     bad = next(event for stream, event in placed[len(placed) // 2 :] if stream == keys.OUTCOMES)
     plain = next(projection for projection in PROJECTIONS if projection.name == "totals")
 
-    def refuses_one(event: Event, place: Place) -> Increments:
+    def refuses_one(event: Countable, place: Place) -> Increments:
         if event.id == bad.id:
             raise ZeroDivisionError("a bug that this one event brings out")
         return plain.increments(event, place)

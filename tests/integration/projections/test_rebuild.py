@@ -5,10 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from leadstream_archive.archive import Archive
+from leadstream_archive.history import History
+from leadstream_archive.stores import DiskStore
+from leadstream_archive.writing import ArchiveWriter
 from leadstream_events import keys
 from leadstream_events.errors import Conflict, Permanent
 from leadstream_events.log import StreamLog
@@ -20,6 +26,7 @@ from leadstream_projections import rebuild as module
 from leadstream_projections.counters import PROJECTIONS, TOTALS, Increments, Place, Projection
 from leadstream_projections.rebuild import rebuild
 from leadstream_projections.rebuild_state import read_generations
+from leadstream_projections.verify import verify
 from tests.integration.projections.running import projecting
 from tests.integration.projections.scan import GROUPS, all_finished, expected, stored
 from tests.integration.projections.workload import append, leads
@@ -213,3 +220,41 @@ async def test_trimmed_streams_are_not_rebuilt_from_unless_that_is_wanted(raw: A
             sum(fields[b"type"] == b"LeadReceived" for _, fields in await raw.xrange(keys.stream(0, keys.LEADS)))
         ).encode()
     )
+
+
+async def test_a_trimmed_stream_with_an_archive_is_rebuilt_and_verified_as_a_whole(
+    settings: Settings, raw: Any, client: Client, tmp_path: Path
+) -> None:
+    archive = Archive(DiskStore(tmp_path / "archive"), "a folder")
+    history = History(client, archive)
+    await append(raw, leads(90))
+    wanted = in_generation(await expected(raw), 2)
+    async with projecting(settings):
+        await eventually(lambda: all_finished(raw, GROUPS), "every projection to finish")
+    lengths = {name: int(await raw.xlen(keys.stream(0, name))) for name in (keys.LEADS, keys.EMAILS, keys.OUTCOMES)}
+    for number, (name, length) in enumerate(lengths.items()):
+        await archived(client, archive, name, length // 2)
+        upto = length // 2 if number else length // 3  # one is archived further than it is trimmed
+        await raw.xtrim(keys.stream(0, name), maxlen=length - upto, approximate=False)
+    with pytest.raises(Conflict, match="in no archive"):
+        await rebuild(client, PROJECTIONS, 1)
+    counted: list[int] = []
+    await rebuild(client, PROJECTIONS, 1, history=history, begun=counted.append)
+    assert await stored(raw) == wanted
+    assert counted == [sum(lengths[name] for each in PROJECTIONS for name in each.streams)]
+    for each in PROJECTIONS:
+        found = await verify(client, each, 0, datetime(2027, 1, 1, tzinfo=UTC), history)
+        assert (found.drifts, found.counters > 0) == ([], True)
+    await raw.xtrim(keys.stream(0, keys.EMAILS), maxlen=3, approximate=False)
+    with pytest.raises(Conflict, match="in no archive"):
+        await rebuild(client, PROJECTIONS, 1, history=history)
+
+
+async def archived(client: Client, archive: Archive, stream: str, count: int) -> None:
+    """Puts the oldest entries of a stream into the archive."""
+    key = keys.stream(0, stream)
+    last = (await client.xrange(key, count=count))[-1][0].decode()
+    writer = ArchiveWriter(archive, f"test-{stream}")
+    position = (await writer.begin()).of(key).position
+    await writer.append(key, History(client, None).pages(0, stream, position, last))
+    await writer.commit()

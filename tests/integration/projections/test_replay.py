@@ -6,10 +6,13 @@ import asyncio
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from leadstream_archive.archive import Archive
+from leadstream_archive.stores import DiskStore
 from leadstream_cli.main import run
 from leadstream_events import keys
 from leadstream_events.settings import Settings
@@ -17,6 +20,7 @@ from tests.cases.pipeline import pipeline
 from tests.integration.cli.conftest import environment
 from tests.integration.projections.running import projecting
 from tests.integration.projections.scan import GROUPS, all_finished
+from tests.integration.projections.test_rebuild import archived
 from tests.support.waiting import eventually
 
 
@@ -79,6 +83,35 @@ async def test_a_whole_history_replayed_and_rebuilt_sends_nothing_and_a_replay_c
         await house.settled()
         assert (house.smtp.count, house.smtp.connections) == (sent, connections)
         assert await house.client.xlen(keys.stream(0, keys.EMAILS)) == requests
+
+
+async def test_a_whole_history_that_is_archived_is_replayed_and_rebuilt_with_the_mailer_there_and_nothing_is_sent(
+    settings: Settings, cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "archive"
+    monkeypatch.setenv("LEADSTREAM_ARCHIVE_URL", str(folder))
+    quick = settings.model_copy(update={"welcome": False})
+    async with pipeline(quick) as house, projecting(quick):
+        await house.subscribers(3)
+        leads = [await house.lead() for _ in range(12)]
+        await house.settled()
+        await eventually(lambda: all_finished(house.client, GROUPS), "every projection to finish")
+        sent, connections = house.smtp.count, house.smtp.connections
+        assert sent == 36
+        for name in (keys.OUTCOMES, keys.EMAILS, keys.LEADS):
+            length = int(await house.client.xlen(keys.stream(0, name)))
+            await archived(house.client, Archive(DiskStore(folder), "a folder"), name, length * 2 // 3)
+            await house.client.xtrim(keys.stream(0, name), maxlen=length - length * 2 // 3, approximate=False)
+        # As trimming does for leads that are over: the oldest ones.
+        await house.client.unlink(*(keys.ledger(0, lead) for lead in leads[:4]))
+        assert await cli(*REPLAY) == (0, [])
+        await house.subscriber("later@example.com", "Lea")  # whom a replay that sent would reach
+        code, found = await cli(*REPLAY)
+        assert (code, len(found)) == (0, 12)
+        assert (await cli("projections", "rebuild", "--all"))[0] == 0
+        assert (await cli("projections", "verify"))[0] == 0
+        await house.settled()
+        assert (house.smtp.count, house.smtp.connections) == (sent, connections)
 
 
 async def test_a_replay_writes_nothing(settings: Settings, raw: Any, cli: Any) -> None:

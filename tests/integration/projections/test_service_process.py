@@ -17,7 +17,8 @@ from redis.asyncio import Redis
 from leadstream_events import keys
 from tests.integration.projections.scan import assert_exact
 from tests.integration.projections.workload import append, leads
-from tests.support.process import ServiceProcess, free_port
+from tests.support.ports import free_port
+from tests.support.process import ServiceProcess
 from tests.support.redis_server import ServerFactory
 from tests.support.waiting import eventually, eventually_sync
 

@@ -34,10 +34,10 @@ async def all_counted(client: Client, ids: list[str]) -> None:
 
 
 @pytest.mark.parametrize("fault", [Fault.CUT_REPLY, Fault.DROP_REPLY])
-async def test_an_entry_whose_reading_was_never_answered_comes_back_after_its_lease(
+async def test_an_entry_whose_reading_was_never_answered_comes_back_long_before_its_lease(
     proxy: RedisProxy, client: Client, fault: Fault
 ) -> None:
-    async with running(proxy.url, policy=SHORT) as me:
+    async with running(proxy.url, policy=replace(SHORT, lease_s=600.0)) as me:
         rule = proxy.on(fault, b"XREADGROUP", reply_has=LEADS.encode())
         entry = await add_lead(client)
         await rule.hit()

@@ -14,7 +14,8 @@ from leadstream_events.redis_client import Client
 from leadstream_events.runtime.policy import ConsumerPolicy
 from leadstream_events.runtime.service import policy_of, run_service
 from leadstream_events.settings import Settings
-from tests.support.process import ServiceProcess, free_port
+from tests.support.ports import free_port
+from tests.support.process import ServiceProcess
 from tests.support.redis_server import ServerFactory
 from tests.support.waiting import eventually_sync
 

@@ -119,7 +119,7 @@ async def test_what_was_not_begun_goes_to_the_next_worker_at_once(redis_url: str
         partition=0,
         streams=[keys.LEADS],
         name="me",
-        make_handler=lambda _: handler,
+        make_handler=lambda *_: handler,
         hooks=RecordingHooks(),
     )
     async with wiring as made:

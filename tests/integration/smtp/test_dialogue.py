@@ -12,6 +12,7 @@ from tests.integration.smtp.conftest import FROM, MakeRig, a_mail
 from tests.support.smtp_server import Fault, Reply, Script
 from tests.unit.mailer.mails import a_lead, parts, prepared, raw
 
+NOT_PIPELINED = Script(extensions=("SIZE 35882577", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"))
 BYE = Reply(421, "4.3.2 going down", close=True)
 
 
@@ -67,10 +68,17 @@ async def test_a_lenient_server_sees_one_mail_and_no_smuggled_recipient(rig: Mak
         ("body", Reply(raw=b"huh\r\n", store=True), Unknown, None, "garbled_reply"),
     ],
 )
+@pytest.mark.parametrize("extensions", [("PIPELINING",), ()], ids=["pipelined", "one by one"])
 async def test_a_fault_becomes_the_one_outcome_it_means_and_the_next_mail_goes_through(
-    rig: MakeRig, phase: str, reply: Reply, kind: type[Outcome], code: int | None, cause: str
+    rig: MakeRig,
+    phase: str,
+    reply: Reply,
+    kind: type[Outcome],
+    code: int | None,
+    cause: str,
+    extensions: tuple[str, ...],
 ) -> None:
-    smtp = await rig(Script(faults=[Fault(phase, reply)]))
+    smtp = await rig(Script(faults=[Fault(phase, reply)], extensions=extensions))
     outcome = await smtp.send(1)
     assert type(outcome) is kind
     assert isinstance(outcome, Deferred | Refused | Unknown | Unreachable)
@@ -140,7 +148,7 @@ async def test_a_silent_server_times_out_without_any_doubt_about_the_mail(
 
 
 async def test_a_lost_lease_sends_nothing_and_keeps_the_connection(rig: MakeRig) -> None:
-    smtp = await rig()
+    smtp = await rig(NOT_PIPELINED)
 
     async def no() -> bool:
         return False
@@ -164,8 +172,9 @@ async def test_an_error_of_the_caller_passes_through_and_costs_only_the_connecti
     assert smtp.server.count == 1
 
 
-async def test_the_caller_is_asked_exactly_between_rcpt_and_data(rig: MakeRig) -> None:
-    smtp = await rig()
+@pytest.mark.parametrize("pipelined", [True, False])
+async def test_the_caller_is_asked_once_the_recipient_is_accepted(rig: MakeRig, pipelined: bool) -> None:
+    smtp = await rig(Script() if pipelined else NOT_PIPELINED)
     seen: list[bytes] = []
 
     async def before() -> bool:
@@ -173,7 +182,8 @@ async def test_the_caller_is_asked_exactly_between_rcpt_and_data(rig: MakeRig) -
         return True
 
     await smtp.pool.send(FROM, a_mail(), before)
-    assert seen == [b"EHLO", b"MAIL", b"RCPT"]
+    assert seen == [b"EHLO", b"MAIL", b"RCPT", *([b"DATA"] if pipelined else [])]
+    assert smtp.server.count == 1
 
 
 async def test_a_cancelled_send_gives_its_connection_up(rig: MakeRig) -> None:

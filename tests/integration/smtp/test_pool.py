@@ -41,11 +41,13 @@ async def test_a_421_while_idle_costs_no_attempt(rig: MakeRig) -> None:
         ("rcpt", Reply(drop=True)),
     ],
 )
+@pytest.mark.parametrize("extensions", [("PIPELINING",), ()], ids=["pipelined", "one by one"])
 async def test_a_kept_connection_that_ends_before_the_content_is_replaced_at_once(
-    rig: MakeRig, phase: str, reply: Reply
+    rig: MakeRig, phase: str, reply: Reply, extensions: tuple[str, ...]
 ) -> None:
     """Case 039, met in the middle: the caller is asked once and sees one accepted mail."""
-    smtp = await rig(Script(faults=[Fault(phase, reply, connection=1, mail=2)]), timeout_s=0.5)
+    script = Script(faults=[Fault(phase, reply, connection=1, mail=2)], extensions=extensions)
+    smtp = await rig(script, timeout_s=0.5)
     assert isinstance(await smtp.send(1), Accepted)
     assert isinstance(await smtp.send(2), Accepted)
     assert (smtp.server.count, smtp.server.connections, smtp.before) == (2, 2, 2)

@@ -54,5 +54,5 @@ def test_every_write_tells_its_limits() -> None:
         for operation in item.values()
         if "requestBody" in operation
     ]
-    assert len(bodies) == 5
+    assert len(bodies) == 11
     assert all("At most" in body["description"] for body in bodies)

@@ -23,6 +23,7 @@ def test_a_line_becomes_a_draft() -> None:
         "active": True,
         "states": ("CA", "WA"),
         "leads_purchased": 10,
+        "format": "html",
     }
 
 

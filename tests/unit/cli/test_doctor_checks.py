@@ -61,3 +61,9 @@ def test_what_is_right_is_left_alone(finding: Finding) -> None:
 def test_memory_without_a_limit_is_measured_against_the_machine() -> None:
     assert "of the machine's memory" in checks.memory({"used_memory": 1, "total_system_memory": 100}).found
     assert checks.memory({"used_memory": 1}).verdict is Verdict.NOTE
+
+
+def test_links_of_mails_that_are_not_https_are_noted() -> None:
+    assert checks.links("https://leads.example.com").verdict is Verdict.OK
+    found = checks.links("http://127.0.0.1:8000")
+    assert (found.verdict, "LEADSTREAM_PUBLIC_URL" in found.mend) == (Verdict.NOTE, True)

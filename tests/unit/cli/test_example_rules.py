@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from leadstream_cli.demo_run import percentile
+from leadstream_cli.demo_run import clean_environment, percentile
 from leadstream_cli.example_rules import expect, read_lines, read_plain_subscribers
 from leadstream_events.errors import LeadstreamError
 
@@ -45,3 +45,13 @@ def test_percentiles_are_values_that_were_measured() -> None:
     values = [float(number) for number in range(1, 101)]
     assert (percentile(values, 0.5), percentile(values, 0.95), percentile([7.0], 0.95)) == (50.0, 95.0, 7.0)
     assert percentile([], 0.5) == 0.0
+
+
+def test_the_demo_takes_where_spans_go_from_the_environment_and_no_other_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEADSTREAM_OTEL_EXPORTER", "console")
+    monkeypatch.setenv("LEADSTREAM_SMTP_URL", "smtp://mail.example.com")
+    ours = {name: value for name, value in clean_environment(tmp_path, "off").items() if name.startswith("LEADSTREAM_")}
+    assert ours.pop("LEADSTREAM_CONFIG").startswith(str(tmp_path))
+    assert ours == {"LEADSTREAM_RATE_LIMIT": "off", "LEADSTREAM_OTEL_EXPORTER": "console"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from leadstream_cli.output import Column, age, cells, layout, printable, stamp
+from leadstream_cli.output import Column, age, cells, layout, printable, stamp, text_of
 
 COLUMNS = (Column("a", "NAME"), Column("b", "COUNT", right=True))
 
@@ -53,3 +53,8 @@ def test_ages_read_like_ages(seconds: float | None, text: str) -> None:
 def test_an_absurd_entry_id_shows_no_time_instead_of_failing() -> None:
     assert stamp(2**63) is None
     assert stamp(0) == "1970-01-01T00:00:00.000Z"
+
+
+def test_a_value_with_names_reads_like_a_list_of_them() -> None:
+    assert text_of({"k1": 3, "nothing": 1}) == "k1: 3, nothing: 1"
+    assert text_of({}) == "-"

@@ -27,7 +27,7 @@ def test_every_command_has_one_example_and_every_example_a_command() -> None:
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_is_taken_by_its_command(example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("subscribers.csv", "addresses.txt"):
+    for name in ("subscribers.csv", "addresses.txt", "mail.log"):
         (tmp_path / name).touch()
     command: click.Command = cli
     words = shlex.split(example)

@@ -12,10 +12,25 @@ FILES = {
     "api": ROOT / "services/api/Dockerfile",
     "mailer": ROOT / "services/mailer/Dockerfile",
     "projections": ROOT / "services/projections/Dockerfile",
+    "bounces": ROOT / "services/bounces/Dockerfile",
+    "archiver": ROOT / "services/archiver/Dockerfile",
     "cli": ROOT / "cli/Dockerfile",
 }
 KNOWN = {
-    *("FROM", "WORKDIR", "COPY", "RUN", "ENV", "USER", "EXPOSE", "HEALTHCHECK", "STOPSIGNAL", "CMD", "ENTRYPOINT"),
+    *(
+        "FROM",
+        "WORKDIR",
+        "ARG",
+        "COPY",
+        "RUN",
+        "ENV",
+        "USER",
+        "EXPOSE",
+        "HEALTHCHECK",
+        "STOPSIGNAL",
+        "CMD",
+        "ENTRYPOINT",
+    ),
 }
 
 

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from leadstream_cli import redis_rights
 from leadstream_events.settings import PREFIX, Settings, load_settings
 from tests.unit.deploy.dockerfile import FILES, ROOT, read
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = {"api", "fanout", "mailer", "projections"}
+OURS = {"api", "fanout", "mailer", "projections", "archiver", "bounces"}
 LASTING = sorted(set(SERVICES) - {"cli"})
 KNOWN = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
 
@@ -29,7 +30,7 @@ def env_file(name: str) -> dict[str, str]:
 
 
 def test_the_whole_house_is_there() -> None:
-    assert {*OURS, "redis", "mailpit", "cli"} == set(SERVICES)
+    assert {*OURS, "redis", "mailpit", "cli", "prometheus", "grafana"} == set(SERVICES)
 
 
 @each
@@ -78,7 +79,9 @@ def test_the_health_check_is_the_one_of_the_image(name: str) -> None:
 
 @each
 def test_profiles_are_known_and_the_inbox_is_for_development_only(name: str) -> None:
-    wanted = {"mailpit": ["dev"], "cli": ["tools"]}.get(name, ["dev", "prod"])
+    own = {"mailpit": ["dev"], "cli": ["tools"], "bounces": ["bounces"]}
+    own |= {"prometheus": ["observability"], "grafana": ["observability"]}
+    wanted = own.get(name, ["dev", "prod"])
     assert SERVICES[name]["profiles"] == wanted
 
 
@@ -128,7 +131,7 @@ def test_ports_are_published_on_the_loopback_only_unless_somebody_says_otherwise
 def test_only_what_mails_or_is_published_reaches_beyond_the_inner_network() -> None:
     assert COMPOSE["networks"]["backend"] == {"internal": True}
     inside = {name for name, service in SERVICES.items() if service["networks"] == ["backend"]}
-    assert inside == {"redis", "fanout", "projections"}
+    assert inside == {"redis", "fanout", "projections", "archiver"}
 
 
 def test_several_mailers_fit_on_one_machine() -> None:
@@ -140,6 +143,16 @@ def test_what_must_outlive_a_container_is_on_a_volume() -> None:
     assert kept["redis"] == ["redis-data:/data"]
     assert kept["api"] == ["api-data:/data"] and SERVICES["api"]["environment"]["LEADSTREAM_DATA_DIR"] == "/data"
     assert kept["mailer"] == ["mailer-data:/data"]
+
+
+def test_the_archive_is_written_by_one_service_and_read_by_those_that_show_history() -> None:
+    mounted = {n: [v for v in s.get("volumes", []) if v.startswith("archive:")] for n, s in SERVICES.items()}
+    assert {name for name, found in mounted.items() if found == ["archive:/archive"]} == {"archiver"}
+    assert {name for name, found in mounted.items() if found == ["archive:/archive:ro"]} == {
+        "api",
+        "projections",
+        "cli",
+    }
 
 
 def test_the_api_beyond_loopback_has_keys_from_a_folder_that_it_can_only_read() -> None:
@@ -154,3 +167,20 @@ def test_services_start_once_redis_is_healthy_and_get_time_to_drain() -> None:
     for name in OURS:
         assert SERVICES[name]["depends_on"] == {"redis": {"condition": "service_healthy"}}
         assert int(SERVICES[name]["stop_grace_period"].rstrip("s")) > Settings().drain_deadline
+
+
+def test_every_service_logs_in_to_redis_as_its_own_user() -> None:
+    users = yaml.safe_load((ROOT / "deploy/compose/redis-users.yaml").read_text())
+    assert users["services"].keys() == {*OURS, "cli", "redis"}
+    for name in (*OURS, "cli"):
+        assert users["services"][name] == {
+            "environment": {
+                "LEADSTREAM_REDIS_USERNAME": f"leadstream-{name}",
+                "LEADSTREAM_REDIS_PASSWORD_FILE": f"/run/secrets/redis_{name}",
+            },
+            "secrets": [f"redis_{name}"],
+        }
+        assert users["secrets"][f"redis_{name}"]["file"] == f"${{REDIS_USERS}}/leadstream-{name}.password"
+    assert redis_rights.SERVICES.keys() == OURS
+    assert users["services"]["redis"]["command"][:2] == SERVICES["redis"]["command"]
+    assert env_file("prod.env.example")["COMPOSE_FILE"] == "compose.yaml:deploy/compose/redis-users.yaml"

@@ -94,13 +94,19 @@ def test_everything_copied_exists_in_git_and_passes_the_dockerignore(service: st
 
 
 @each
-def test_only_the_services_own_requirement_file_is_installed(service: str) -> None:
+def test_only_the_services_own_requirement_file_and_that_for_spans_are_copied(service: str) -> None:
     runs = [item.text for item in named(read(FILES[service])[0], "RUN")]
     assert runs == [
         f"sh deploy/install-service.sh {service} /opt/leadstream requirements",
         f"sh deploy/install-service.sh {service} /opt/leadstream packages",
     ]
-    assert [path for path in copied(service) if path.startswith("requirements/")] == [f"requirements/{service}.txt"]
+    files = [path for path in copied(service) if path.startswith("requirements/")]
+    assert files == [f"requirements/{service}.txt", "requirements/tracing.txt"]
+
+
+@each
+def test_spans_are_not_installed_unless_asked_for(service: str) -> None:
+    assert [item.text for item in named(read(FILES[service])[0], "ARG")] == ["TRACING="]
 
 
 @each_service

@@ -30,7 +30,7 @@ def test_beats_come_twice_as_often_as_the_watchdog_of_this_process_asks(
 
 
 def test_nothing_happens_without_a_supervisor() -> None:
-    notifier = Notifier.from_environment({})
+    notifier = Notifier.from_environment(None, {})
     notifier.ready()
     notifier.alive()
     assert notifier == Notifier(None, None, BEAT_EVERY_S)
@@ -41,7 +41,7 @@ def test_an_abstract_socket_is_reached() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind("\0" + name)
         listening.settimeout(5)
-        Notifier.from_environment({"NOTIFY_SOCKET": "@" + name}).ready()
+        Notifier.from_environment(None, {"NOTIFY_SOCKET": "@" + name}).ready()
         assert listening.recv(100) == b"READY=1"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from leadstream_cli.redis_rights import SERVICES
 from leadstream_events.notify import BEAT_EVERY_S
 from leadstream_events.settings import PREFIX, Settings, load_settings
 from tests.unit.deploy.dockerfile import ROOT
@@ -18,10 +19,13 @@ from tests.unit.deploy.dockerfile import ROOT
 FOLDER = ROOT / "deploy/systemd"
 UNITS = sorted(path.name for path in FOLDER.glob("*.service"))
 MODULES = {
+    "leadstream.service": ("cli", "leadstream_cli.serving"),
+    "leadstream-bounces.service": ("bounces", "leadstream_bounces"),
     "leadstream-api.service": ("api", "leadstream_api"),
     "leadstream-fanout.service": ("mailer", "leadstream_mailer fanout"),
     "leadstream-mailer@.service": ("mailer", "leadstream_mailer"),
     "leadstream-projections.service": ("projections", "leadstream_projections"),
+    "leadstream-archiver.service": ("archiver", "leadstream_archiver"),
 }
 HARDENING = {
     **dict.fromkeys(
@@ -82,8 +86,8 @@ def test_there_is_a_unit_for_every_service() -> None:
 def test_the_unit_starts_the_module_from_the_folder_that_the_installer_fills(unit: str) -> None:
     folder, module = MODULES[unit]
     assert only(unit, "ExecStart") == f"/opt/leadstream/{folder}/bin/python -P -m {module}"
-    package = module.split()[0]
-    assert (ROOT / "services" / folder / package / "__main__.py").is_file()
+    package = module.split()[0].replace(".", "/")
+    assert (ROOT / ("" if folder == "cli" else "services") / folder / package / "__main__.py").is_file()
 
 
 @each
@@ -115,7 +119,7 @@ def test_what_is_set_in_the_unit_is_a_setting_and_data_lies_in_the_state_directo
         assert ours[PREFIX + "DATA_DIR"] == f"/var/lib/{only(unit, 'StateDirectory')}"
 
 
-@pytest.mark.parametrize("unit", ["leadstream-api.service", "leadstream-mailer@.service"])
+@pytest.mark.parametrize("unit", ["leadstream.service", "leadstream-api.service", "leadstream-mailer@.service"])
 def test_a_service_that_spools_has_a_state_directory(unit: str) -> None:
     assert "DATA_DIR" in only(unit, "Environment")
 
@@ -158,3 +162,13 @@ def test_systemd_rates_the_exposure_of_every_unit_as_low(tmp_path: Path) -> None
             capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-300:] + done.stderr
+
+
+def test_each_unit_has_the_user_of_its_own_name_and_its_password_alone() -> None:
+    lines = (FOLDER / "redis-user.conf").read_text().splitlines()
+    assert "LoadCredential=redis-password:/etc/leadstream/redis/%p.password" in lines
+    names = {unit.removesuffix(".service").removesuffix("@") for unit in UNITS}
+    names -= {"leadstream"}  # all services under one parent have one login
+    assert names == {f"leadstream-{name}" for name in SERVICES}
+    together = (FOLDER / "redis-user-serve.conf").read_text().splitlines()
+    assert together[-3:] == [line.replace("%p", "leadstream-serve") for line in lines[-3:]]

@@ -6,7 +6,7 @@ import uuid
 from collections import Counter
 
 from leadstream_events import keys
-from leadstream_events.ids import email_id, lead_id_for_key, message_id, new_id, partition_of
+from leadstream_events.ids import email_id, lead_id_for_key, message_id, new_id, partition_of, uuid_bytes
 
 
 def test_fresh_ids_are_uuid7_and_sort_by_time() -> None:
@@ -53,3 +53,15 @@ def test_all_keys_of_a_partition_share_its_hash_tag() -> None:
     assert all(name.startswith("leadstream:{3}:") for name in names)
     assert len(set(names)) == len(names)
     assert keys.name_of(keys.stream(3, keys.EMAILS)) == "emails"
+
+
+def test_the_octets_of_a_uuid_are_those_of_its_usual_spelling_only() -> None:
+    value = uuid.uuid4()
+    assert uuid_bytes(str(value)) == value.bytes
+    for other in ("", "x", value.hex, str(value).upper(), f"{{{value}}}", f"{value}\n", str(value)[:-1] + "ä"):
+        assert uuid_bytes(other) is None
+
+
+def test_a_mails_id_is_the_uuid_that_the_rfc_derives() -> None:
+    expected = uuid.uuid5(uuid.UUID("b1d7c9de-0f2a-5b7e-8a44-7f2a4f1d9c02"), "lead\x00welcome\x00who")
+    assert email_id("lead", "welcome", "who") == str(expected)

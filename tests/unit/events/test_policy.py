@@ -15,6 +15,7 @@ from leadstream_events.runtime.policy import (
     consumer_name,
     decide_claim,
     is_silent,
+    is_stalled,
     needs_new_connections,
 )
 
@@ -38,6 +39,13 @@ def test_an_orphan_is_claimed_after_its_lease_and_poison_given_up(
     assert decide_claim(consumer, idle_s, deliveries, POLICY) is expected
 
 
+@pytest.mark.parametrize(
+    ("idle_s", "deliveries", "expected"), [(0.9, 1, Claim.LEAVE), (1.0, 1, Claim.CLAIM), (1.0, 10, Claim.DEAD_LETTER)]
+)
+def test_one_s_own_entry_that_one_never_saw_waits_for_no_lease(idle_s: float, deliveries: int, expected: Claim) -> None:
+    assert decide_claim("me", idle_s, deliveries, POLICY, own=True) is expected
+
+
 @given(lease_s=st.floats(0.1, 3_600))
 def test_two_renewals_may_fail_before_a_lease_is_over(lease_s: float) -> None:
     policy = ConsumerPolicy(lease_s=lease_s)
@@ -59,6 +67,23 @@ def test_a_loop_is_silent_only_when_entries_wait_for_too_long() -> None:
     assert is_silent(11.0, 0.0, 1, POLICY)
     assert not is_silent(11.0, 0.0, 0, POLICY)
     assert not is_silent(10.0, 0.0, 1, POLICY)
+
+
+@pytest.mark.parametrize(
+    ("since_s", "progress_s", "stalled"),
+    [
+        (None, 0.0, False),
+        (0.0, 0.0, True),
+        (10.0, 0.0, False),
+        (0.0, 10.0, False),
+        (9.9, 9.9, True),
+        (0.0, 200.0, False),
+    ],
+)
+def test_a_consumer_is_stalled_only_when_what_waits_has_waited_and_nothing_ends(
+    since_s: float | None, progress_s: float, stalled: bool
+) -> None:
+    assert is_stalled(70.0, since_s, progress_s, POLICY) is stalled
 
 
 @pytest.mark.parametrize("cause", list(RedisCause))

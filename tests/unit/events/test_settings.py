@@ -8,7 +8,8 @@ import pytest
 
 from leadstream_events.errors import ConfigurationError
 from leadstream_events.limits import Rate
-from leadstream_events.settings import load_settings, mask_url, parse_duration
+from leadstream_events.setting_values import mask_url, parse_duration
+from leadstream_events.settings import load_settings
 from leadstream_mail.attempt_rules import rules_of
 
 
@@ -57,6 +58,37 @@ def test_a_wrong_value_names_its_setting(monkeypatch: pytest.MonkeyPatch, name: 
     with pytest.raises(ConfigurationError) as caught:
         load_settings()
     assert str(caught.value).startswith(f"LEADSTREAM_{name}: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "scheme"),
+    [
+        ("REDIS_URL", "redis"),
+        ("SMTP_URL", "smtp"),
+        ("ERROR_WEBHOOK", "http"),
+        ("BOUNCES_IMAP_URL", "imaps"),
+        ("ARCHIVE_URL", "s3"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [("u:hunter2@host:99999/x", "has a port that"), ("u:hunter2@[::1", "has a host that cannot be read")],
+)
+def test_a_url_whose_host_or_port_cannot_be_read_says_so_and_gives_an_example(
+    monkeypatch: pytest.MonkeyPatch, name: str, scheme: str, place: str, says: str
+) -> None:
+    monkeypatch.setenv(f"LEADSTREAM_{name}", f"{scheme}://{place}")
+    with pytest.raises(
+        ConfigurationError, match=rf"^LEADSTREAM_{name}: {says}.*; write it like {scheme}s?://"
+    ) as caught:
+        load_settings()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_several_hosts_with_ports_are_a_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "redis+sentinel://127.0.0.1:1,127.0.0.2:2/service/0"
+    monkeypatch.setenv("LEADSTREAM_REDIS_URL", url)
+    assert load_settings().redis_url == url
 
 
 def test_an_unknown_key_and_a_broken_file_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

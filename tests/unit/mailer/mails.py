@@ -23,6 +23,10 @@ FIXED = [
     *("x-leadstream-lead", "reply-to", "mime-version", "content-type"),
 ]
 WELCOME_FIXED = [name for name in FIXED if name != "reply-to"]
+_MARKS = ["x-leadstream-mail", "feedback-id", "list-unsubscribe", "list-unsubscribe-post"]
+# As a mail goes out, with the marks of its one recipient.
+SENT = [*FIXED[:4], *_MARKS, *FIXED[4:]]
+WELCOME_SENT = [*WELCOME_FIXED[:4], *_MARKS[:2], *WELCOME_FIXED[4:]]
 BUILDER = MailBuilder(Templates.load(None), "leads@example.com", "http://127.0.0.1:8000")
 
 

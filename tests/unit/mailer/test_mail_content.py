@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from leadstream_events.schemas.events import Kind
 from leadstream_mail.body import encode_content
 from leadstream_mail.build import MailBuilder
 from leadstream_mail.templates import Templates, inert
+from leadstream_mail.unsubscribe import SAMPLE_PATH
 from tests.unit.mailer.mails import NOW, a_lead, assert_wire_safe, parts, prepared, raw
 
 FULL = {
@@ -121,7 +123,8 @@ def test_markup_and_links_in_html_come_out_inert() -> None:
     assert "href='http" not in mail.rendered.html
     assert "bad.example" not in mail.rendered.html
     assert evil in _visible(mail.rendered.html)
-    assert re.findall(r'href="([^"]*)"', mail.rendered.html) == ["mailto:dana@example.com"]
+    links = [html.unescape(each) for each in re.findall(r'href="([^"]*)"', mail.rendered.html)]
+    assert links == ["mailto:dana@example.com", "http://127.0.0.1:8000" + SAMPLE_PATH]
 
 
 def test_inert_text_holds_no_unbroken_link_and_reads_the_same() -> None:
@@ -208,3 +211,24 @@ def test_free_text_survives_the_wire_whole(value: str) -> None:
 def test_the_shorter_transfer_encoding_is_taken() -> None:
     assert encode_content("plain text with é")[0] == b"quoted-printable"
     assert encode_content("漢字" * 100)[0] == b"base64"
+
+
+_PARTS: tuple[dict[str, Any], ...] = (
+    {"city": "Reno"},
+    {"state": "CA"},
+    {"vehicles": [{"year": 2020, "make": "Toyota", "model": "Corolla"}]},
+    {"metadata": {"key": None, "adf.vehicle.1.interest": "buy"}},
+    {"consent": {"text": "yes"}},
+    {"is_homeowner": False},
+)
+
+
+@pytest.mark.parametrize("chosen", range(2 ** len(_PARTS)))
+def test_what_a_lead_does_not_say_is_not_written_as_none(chosen: int) -> None:
+    said: dict[str, Any] = {}
+    for number, part in enumerate(_PARTS):
+        if chosen >> number & 1:
+            said |= part
+    for kind in Kind:
+        mail = prepared(a_lead(**said), kind).rendered
+        assert "none" not in f"{mail.subject} {mail.text} {mail.html}".replace("text-decoration:none", "").lower()

@@ -14,12 +14,13 @@ from leadstream_cli.fanout_replay import Replay
 from leadstream_events import keys
 from leadstream_events.envelope import Event, encode, make_event
 from leadstream_events.errors import ConfigurationError
+from leadstream_events.groups import working_on
+from leadstream_events.retention import interval_s
 from leadstream_events.schemas import events as e
 from leadstream_events.schemas.lead import Lead
 from leadstream_events.schemas.subscriber import Subscriber
 from leadstream_events.settings import load_settings
 from leadstream_projections.counters import PROJECTIONS, Place, Projection
-from leadstream_projections.maintenance import groups_of, interval_s
 from leadstream_projections.rebuild_state import FIRST_VERSION, parse_filling
 from leadstream_projections.sums import add_up
 from leadstream_projections.verify_count import SentLeads, Tally, bucket_of, read_raw
@@ -130,8 +131,8 @@ def test_a_rebuild_state_is_read_or_there_is_none() -> None:
 
 def test_trimming_is_due_every_tenth_of_what_is_kept_within_bounds() -> None:
     assert [interval_s(each) for each in (1.0, 100.0, 86_400.0)] == [0.5, 10.0, 60.0]
-    assert groups_of(keys.EMAILS)[0] == keys.MAILER
-    assert "projections.subscribers" not in groups_of(keys.LEADS)
+    for stream, own in ((keys.LEADS, keys.FANOUT), (keys.EMAILS, keys.MAILER), (keys.OUTCOMES, keys.QUOTA)):
+        assert working_on(stream) == (own, *(item.group for item in PROJECTIONS if stream in item.streams))
 
 
 def test_retain_is_a_duration_or_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,10 +157,10 @@ def test_doctor_takes_a_forgotten_group_for_a_problem_only_where_something_is_to
 def test_a_replay_counts_purchased_leads_down_and_leaves_known_mails_alone() -> None:
     who = Subscriber(id="s", email="s@example.com", name="Sam", leads_purchased=1, created_at=NOW)
     replay = Replay({"s": who}, {"s": 1}, welcome=False)
-    lead = e.LeadReceived(lead=Lead(full_name="Dana Example", email="dana@example.com"))
+    dana = Lead(full_name="Dana Example", email="dana@example.com")
     found = []
     for number in range(2):
-        event = make_event(lead, subject=f"lead-{number}", now=NOW)
-        found.append(replay.compare(event, lead, 0, frozenset()))
+        event = make_event(e.LeadReceived(lead=dana), subject=f"lead-{number}", now=NOW)
+        found.append(replay.compare(event, dana, 0, frozenset()))
     assert [(each.more, each.used_up) for each in found] == [(("s",), ()), ((), ("s",))]
     assert all(each.differs for each in found)

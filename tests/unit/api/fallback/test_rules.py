@@ -22,12 +22,13 @@ from leadstream_events.recipients import candidates
 from leadstream_events.schemas.events import LeadReceived, SmtpFailure
 from leadstream_events.schemas.lead import Lead
 from leadstream_events.schemas.subscriber import Subscriber, Suppression
-from leadstream_events.settings import OnUnknown
+from leadstream_events.setting_values import OnUnknown
 from leadstream_mail.attempt_rules import AttemptRules
 from leadstream_mail.smtp.outcome import Accepted, Deferred, Refused, Unknown
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 RULES = AttemptRules("leads@example.com", 4, (60.0, 120.0), OnUnknown.RESEND)
+DANA = Lead(full_name="Dana", email="dana@example.com")
 LATER = SmtpFailure(permanent=False, phase="rcpt", code=451, line="later", cause="deferred")
 
 
@@ -38,13 +39,12 @@ def subscriber(number: int, purchased: int | None = None) -> Subscriber:
 
 
 def spooled() -> SpooledLead:
-    lead = Lead(full_name="Dana", email="dana@example.com")
-    event = make_event(LeadReceived(lead=lead, mode="fallback"), subject="lead-1", now=NOW)
+    event = make_event(LeadReceived(lead=DANA, mode="fallback"), subject="lead-1", now=NOW)
     return SpooledLead(1, "lead-1", "f", "merge-1", encode(event), False, True)
 
 
 def mail(lead: SpooledLead) -> SpooledMail:
-    [candidate] = candidates("lead-1", lead.received.lead, [subscriber(1)], welcome=False)
+    [candidate] = candidates("lead-1", DANA, [subscriber(1)], welcome=False)
     return verdict.requested(lead, candidate, "S", NOW)
 
 
