@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
+# A page follows the log by way of several processes, and two slow cores are shared with the rest of the tests.
+_PATIENCE_MS = 30_000
+sync_api.expect.set_options(timeout=_PATIENCE_MS)
+
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _ARGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
@@ -45,7 +49,9 @@ def browser(chromium: str) -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def house(tmp_path_factory: pytest.TempPathFactory, chromium: str) -> Iterator[House]:
     """Everything running; without a browser it is not even started."""
-    with House(tmp_path_factory.mktemp("house"), appendfsync="no", LEADSTREAM_RETRY_DELAYS="300ms") as made:
+    folder = tmp_path_factory.mktemp("house")
+    # A lead that went to the spool because the machine stalled would have no page yet.
+    with House(folder, appendfsync="no", LEADSTREAM_RETRY_DELAYS="300ms", LEADSTREAM_APPEND_DEADLINE="10s") as made:
         yield made.start()
 
 
@@ -64,7 +70,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
         context = browser.new_context(**options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(_PATIENCE_MS)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda message: complaints.append(message.text) if is_complaint(message) else None)
         return page

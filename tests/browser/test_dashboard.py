@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.house import House
+from tests.support.waiting import eventually_sync
 
 Open = Callable[..., Page]
 PAGES = (
@@ -138,9 +139,29 @@ def test_a_dead_letter_is_found_by_cause_its_address_corrected_redriven_and_sent
     expect(mail.locator(".timeline")).to_contain_text("Sent again by a person (dashboard)")
     expect(mail.locator(".timeline")).to_contain_text("address corrected")
     expect(mail.locator(".timeline")).to_contain_text("550")
+    house.wait_idle()  # the page shows the ledger, and what was sent is counted later
     sent = [to for each in house.inbox.get("/messages") for to in each["to"]]
     assert sent.count("right@redrive.example.com") == 1
     assert call(house, "GET", f"/subscribers/{who['id']}")["leads_sent"] == 1
+
+
+def test_a_timeline_that_is_behind_catches_up_on_the_open_page(house: House, open_page: Open) -> None:
+    projections, page = house.processes["projections"], open_page()
+
+    def sent() -> bool:
+        return "sent" in [mail["state"] for mail in call(house, "GET", f"/leads/{lead}")["mails"]]
+
+    projections.terminate()
+    try:
+        lead = call(house, "POST", "/leads", {"full_name": "Lena Late", "email": "lena@example.com"})["lead_id"]
+        eventually_sync(sent, "a mail to be sent")
+        with page.expect_request_finished(lambda request: request.resource_type == "fetch"):
+            page.goto(f"{house.base}/ui/leads/{lead}")  # and what the first marks make it ask for
+        expect(page.locator("main")).to_contain_text("The timeline is catching up")
+    finally:
+        projections.start()
+    expect(page.locator(".mail", has_text="Welcome").locator(".timeline")).to_contain_text("attempt 1")
+    expect(page.locator("main")).not_to_contain_text("The timeline is catching up")
 
 
 def test_a_letter_can_be_dropped_with_a_reason_and_cannot_without(house: House, open_page: Open) -> None:

@@ -35,15 +35,17 @@ def test_a_wrong_key_is_refused_and_a_good_one_leads_back_to_the_page(
 ) -> None:
     house, keys = locked
     page = open_page()
-    log_in(page, house, "ls_wrong", "/ui/streams")
+    with page.expect_console_message(lambda message: "401" in message.text):  # the browser notes it, when it likes
+        log_in(page, house, "ls_wrong", "/ui/streams")
     expect(page.get_by_role("alert")).to_contain_text("no API key that is known")
     page.get_by_label("API key").fill(keys.add("second", "read"))
     page.get_by_role("button", name="Log in").click()
     expect(page).to_have_url(house.base + "/ui/streams")
     page.get_by_role("button", name="Log out").click()
+    expect(page).to_have_url(house.base + "/login")  # going on at once could cut the request off
     page.goto(house.base + "/")
     expect(page.get_by_label("API key")).to_be_visible()
-    open_page.complaints.clear()  # type: ignore[attr-defined]  # the browser notes the 401
+    open_page.complaints.clear()  # type: ignore[attr-defined]
 
 
 def test_a_reader_sees_no_buttons_and_no_personal_data(locked: tuple[House, Keys], open_page: Open) -> None:

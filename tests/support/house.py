@@ -13,6 +13,7 @@ import sys
 import urllib.request
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -241,6 +242,12 @@ class House:
             return True
         finally:
             await client.aclose()
+
+    def wait_idle(self, within_s: float = 60.0) -> None:
+        """Returns once `nothing_pending`. In a thread of its own: Playwright keeps a loop running in that of a test."""
+        with ThreadPoolExecutor(1) as thread:
+            waiting = eventually(self.nothing_pending, "nothing to be pending", within_s)
+            thread.submit(asyncio.run, waiting).result()
 
     async def verify(self, leads: Sequence[str]) -> Report:
         """Compares inbox, counters and timelines with what the accepted leads call for."""

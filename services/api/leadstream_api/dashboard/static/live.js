@@ -58,7 +58,14 @@ async function reload() {
     }
   } catch {
     // The next mark tries again.
+  } finally {
+    followUp();
   }
+}
+
+// What a page says is behind follows the log with a lag of its own, of which no mark tells.
+function followUp() {
+  if (!timer && !document.hidden && document.querySelector("[data-behind]")) timer = setTimeout(reload, 2000);
 }
 
 function open() {
@@ -106,3 +113,4 @@ document.addEventListener("submit", (event) => {
 });
 
 open();
+followUp();
