@@ -70,7 +70,11 @@ async def load(run: RunFile, leads: int, concurrency: int) -> list[str]:
         print(f"{due} mails arrived in {ended - started:.1f} s ({due / (ended - started):.0f}/s)")
 
         async def counted() -> bool:
-            return bool((await get(session, f"{run.api_url}/stats"))["sent"] >= due)
+            if (await get(session, f"{run.api_url}/stats"))["sent"] < due:
+                return False
+            # Every other counter has a group of its own, which may be behind the one of /stats.
+            streams = (await get(session, f"{run.api_url}/streams"))["items"]
+            return not any(group["lag"] or group["pending"] for stream in streams for group in stream["groups"])
 
         await eventually(counted, "the counters to catch up", 60.0)
         return await compare(session, run, accepted)

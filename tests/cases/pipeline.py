@@ -25,7 +25,7 @@ from leadstream_mail.smtp.from_settings import make_pool
 from leadstream_mailer import fanout, service
 from tests.integration.api.conftest import api_client
 from tests.support.smtp_server import Mail, Script, SmtpServer
-from tests.support.waiting import eventually
+from tests.support.waiting import DEADLINE_S, eventually
 from tests.unit.mailer.mails import SENT, WELCOME_SENT, assert_wire_safe, header_names, parsed
 
 _ID_CHARS = 36  # of a mail; the other fields of a ledger have shorter names
@@ -75,7 +75,7 @@ class Pipeline:
         """The outcomes so far, oldest first."""
         return await self.events(keys.OUTCOMES)
 
-    async def settled(self, within_s: float = 20.0) -> None:
+    async def settled(self, within_s: float = DEADLINE_S) -> None:
         """Returns once fan-out and mailer have finished everything."""
         await eventually(self._settled, "every lead and mail to be finished", within_s)
 
@@ -120,8 +120,7 @@ async def pipeline(
         settings = settings.model_copy(update={"smtp_url": SecretStr(where)})
         client = connect(settings.redis_url, timeout_s=5.0)
         stack.push_async_callback(client.aclose)
-        # A busy machine must not make the API fall back where that is not what a test is about.
-        way = {"redis_url": api_redis_url} if api_redis_url else {"append_deadline": 5.0}
+        way = {"redis_url": api_redis_url, "append_deadline": 0.5} if api_redis_url else {}
         api = await stack.enter_async_context(api_client(settings.model_copy(update=way)))
         await _run_consumers(stack, settings, mailers)
         yield Pipeline(settings, api, smtp, client)

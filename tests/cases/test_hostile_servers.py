@@ -28,6 +28,7 @@ from leadstream_events.settings import Settings
 from leadstream_mail.attempt_rules import rules_of
 from tests.cases.pipeline import Pipeline, assert_ordinary, pipeline
 from tests.support.smtp_server import Fault, Moment, Reply, Script
+from tests.support.waiting import DEADLINE_S
 
 
 @pytest.fixture
@@ -42,12 +43,12 @@ async def attempts(house: Pipeline) -> list[int]:
 
 async def test_a_connection_closed_while_idle_costs_no_attempt(quick: Settings) -> None:
     """Case 039."""
-    async with pipeline(quick, Script(idle_421_s=0.1)) as house:
+    async with pipeline(quick) as house:
         await house.subscriber()
         await house.lead()
-        await house.smtp.wait_for(1)
+        await house.settled()
+        house.smtp.time_out_all()
         await house.smtp.wait_until(lambda: not house.smtp.open)
-        house.smtp.script.idle_421_s = None
         await house.lead()
         await house.settled()
         assert house.smtp.count == 2
@@ -56,8 +57,8 @@ async def test_a_connection_closed_while_idle_costs_no_attempt(quick: Settings) 
 
 async def test_nothing_is_connected_while_mails_wait_for_the_limit(quick: Settings) -> None:
     """Case 040: an idle time-out of the server shorter than the wait leads to no retry."""
-    limited = quick.model_copy(update={"rate_limit": Rate(2, 1_000)})
-    async with pipeline(limited, Script(idle_421_s=0.3)) as house:
+    limited = quick.model_copy(update={"rate_limit": Rate(2, 2_500)})
+    async with pipeline(limited, Script(idle_421_s=1.0)) as house:
         await house.subscribers(6)
         await house.lead()
         await house.settled()
@@ -257,7 +258,7 @@ async def test_mails_wait_for_a_name_that_does_not_resolve_and_go_out_without_a_
     async with pipeline(quick, smtp_url="smtp://relay.example:{port}") as house:
         await house.subscribers(20)
         lead_id = await house.lead()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE_S):
             await failed.wait()
         assert {row.state for row in (await house.rows(lead_id)).values()} <= {State.REQUESTED, State.SENDING}
         working = True

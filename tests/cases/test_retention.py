@@ -256,7 +256,7 @@ async def test_services_trim_by_themselves_one_at_a_time(quick: Settings, tmp_pa
             async def empty() -> bool:
                 return set((await lengths(house)).values()) == {0}
 
-            await eventually(empty, "everything to be trimmed", 30)
+            await eventually(empty, "everything to be trimmed")
             assert house.smtp.count == 30
         for service in services:
             assert await asyncio.to_thread(service.terminate) == 0

@@ -15,7 +15,7 @@ from tests.support.waiting import eventually
 async def test_mails_that_wait_for_whoever_unsubscribes_are_skipped_and_give_their_lead_back(
     settings: Settings,
 ) -> None:
-    limited = settings.model_copy(update={"welcome": False, "rate_limit": Rate(2, 1_500)})
+    limited = settings.model_copy(update={"welcome": False, "rate_limit": Rate(2, 4_000)})
     async with pipeline(limited) as house:
         ids = {
             f"s{number}@example.com": await house.subscriber(f"s{number}@example.com", leads_purchased=5)

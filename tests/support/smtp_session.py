@@ -80,8 +80,11 @@ class Session(asyncio.Protocol):
     def _arm(self) -> None:
         seconds = self.server.script.idle_421_s
         if seconds is not None and self.transport is not None:
-            bye = Reply(421, "4.4.2 Error: timeout exceeded", close=True)
-            self.idle = asyncio.get_running_loop().call_later(seconds, self._send, bye)
+            self.idle = asyncio.get_running_loop().call_later(seconds, self.time_out)
+
+    def time_out(self) -> None:
+        """Says that the client was idle for too long, and closes."""
+        self._send(Reply(421, "4.4.2 Error: timeout exceeded", close=True))
 
     def _disarm(self) -> None:
         if self.idle is not None:

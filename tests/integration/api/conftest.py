@@ -17,6 +17,7 @@ from tests.support.process import ServiceProcess
 
 ROOT = Path(__file__).parents[3]
 READY = "api ready on "
+PATIENCE_S = 10.0
 LEAD = {"full_name": "Dana Example", "email": "dana@example.com"}
 
 
@@ -24,8 +25,12 @@ LEAD = {"full_name": "Dana Example", "email": "dana@example.com"}
 async def api_client(settings: Settings, **more: Any) -> AsyncIterator[httpx.AsyncClient]:
     """An app with its lifespan, reached without a socket; `more` is for `create_app`.
 
+    A busy machine must not make it fall back where that is not what a test is about, so it waits for Redis for long
+    unless the settings say how long.
     The lifespan has a task of its own: it must end in the task it began in, and fixtures end in another one.
     """
+    if "append_deadline" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"append_deadline": PATIENCE_S})
     app, ready, done = create_app(settings, **more), asyncio.Event(), asyncio.Event()
 
     async def live() -> None:
@@ -46,8 +51,8 @@ async def api_client(settings: Settings, **more: Any) -> AsyncIterator[httpx.Asy
 
 @pytest.fixture
 async def api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """The API on an empty server. A busy machine must not make it fall back where that is not what a test is about."""
-    async with api_client(settings.model_copy(update={"append_deadline": 5.0})) as client:
+    """The API on an empty server."""
+    async with api_client(settings) as client:
         yield client
 
 
@@ -63,6 +68,7 @@ def api_process(tmp_path: Path) -> Iterator[Callable[..., tuple[ServiceProcess, 
                 "LEADSTREAM_REDIS_URL": redis_url,
                 "LEADSTREAM_DATA_DIR": str(tmp_path / "data"),
                 "LEADSTREAM_CONFIG": str(tmp_path / "absent.toml"),
+                "LEADSTREAM_APPEND_DEADLINE": f"{PATIENCE_S:g}s",
                 **variables,
             },
             output=tmp_path / f"api-{len(started)}.log",

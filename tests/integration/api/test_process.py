@@ -31,7 +31,7 @@ def test_the_ready_line_means_that_connections_are_taken_and_sigterm_ends_with_0
 def test_sigterm_ends_with_0_while_redis_is_down(api_process: Start, fresh_server: ServerFactory) -> None:
     """docs/cases.md, case 129."""
     server = fresh_server()
-    process, url = api_process(server.url)
+    process, url = api_process(server.url, LEADSTREAM_APPEND_DEADLINE="500ms")
     with httpx.Client(base_url=url, trust_env=False) as client:
         assert client.post("/leads", json=LEAD).status_code == 202
         server.stop()

@@ -36,8 +36,8 @@ def there() -> Iterator[Siteverify]:
 
 @asynccontextmanager
 async def checked(settings: Settings, keys: Keys, there: Siteverify, **more: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """The API with keys and Turnstile. The wait for Redis is long: a busy machine must not make it fall back."""
-    plain = {"turnstile_secret": SECRET, "turnstile_url": there.url, "turnstile_timeout": 30.0, "append_deadline": 5.0}
+    """The API with keys and Turnstile."""
+    plain = {"turnstile_secret": SECRET, "turnstile_url": there.url, "turnstile_timeout": 30.0}
     full = Settings(**{**settings.model_dump(exclude_unset=True), **plain, **more})
     async with guarded(full, keys) as client:
         yield client

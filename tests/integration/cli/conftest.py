@@ -64,5 +64,5 @@ def command(*args: str) -> list[str]:
 
 def run_process(*args: str, cwd: Path, env: Mapping[str, str], stdin: bytes = b"") -> Result:
     """Runs the command to its end."""
-    done = subprocess.run(command(*args), cwd=cwd, env=environment(env), input=stdin, capture_output=True, timeout=30)
+    done = subprocess.run(command(*args), cwd=cwd, env=environment(env), input=stdin, capture_output=True, timeout=60)
     return Result(done.returncode, done.stdout.decode(), done.stderr.decode())

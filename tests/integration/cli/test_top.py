@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from textual.css.query import NoMatches
 from textual.widgets import DataTable, Static
 
 from leadstream_cli.output import Output
@@ -21,6 +22,7 @@ from leadstream_events.limits import Rate
 from tests.contract.given_up import LEAD, given_up
 from tests.integration.cli.conftest import Cli, run_process
 from tests.support.entries import EMAILS, LEADS, add_lead, now
+from tests.support.waiting import eventually
 
 RATE = Rate(50, 60_000)
 SIZE = (80, 24)
@@ -47,9 +49,21 @@ def rows(app: TopApp) -> list[list[str]]:
     return [[str(cell) for cell in table.get_row_at(number)] for number in range(table.row_count)]
 
 
+async def shown(condition: Callable[[], object], what: str) -> None:
+    """Waits for what is read from Redis: a pause of the pilot only waits until this process is idle."""
+
+    async def holds() -> object:
+        try:
+            return condition()
+        except NoMatches:  # the screen is still to come
+            return None
+
+    await eventually(holds, what)
+
+
 async def test_it_shows_groups_streams_mails_and_dead_letters(app: TopApp) -> None:
-    async with app.run_test(size=SIZE) as pilot:
-        await pilot.pause()
+    async with app.run_test(size=SIZE):
+        await shown(lambda: app.shot and rows(app), "the groups")
         assert rows(app)[0][:2] == ["fanout", "1"]
         (mailer,) = [row for row in rows(app) if row[0] == "mailer"]
         assert mailer[3] == "1"
@@ -60,38 +74,38 @@ async def test_it_shows_groups_streams_mails_and_dead_letters(app: TopApp) -> No
 
 async def test_keys_lead_from_a_group_to_its_pending_entries_and_to_the_lead(app: TopApp) -> None:
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.pause()
+        await shown(lambda: app.shot, "the groups")
         await pilot.press("down", "enter")
-        await pilot.pause()
-        assert isinstance(app.screen, TableScreen)
+        await shown(lambda: isinstance(app.screen, TableScreen) and rows(app), "the pending entries")
         assert rows(app)[0][0].startswith("emails/")
         await pilot.press("enter")
-        await pilot.pause()
-        assert isinstance(app.screen, StoryScreen)
+        await shown(lambda: isinstance(app.screen, StoryScreen) and text(app, "#story"), "the story")
         story = text(app, "#story")
         assert f"lead {LEAD}" in story
         assert "ada@example.com" not in story
         assert "a***@example.com" in story
         await pilot.press("escape", "escape")
-        assert len(app.screen_stack) == 1
+        await shown(lambda: len(app.screen_stack) == 1, "the first screen")
 
 
 async def test_keys_lead_from_a_dead_cause_to_its_letters_and_to_the_lead(app: TopApp) -> None:
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.pause()
+        await shown(lambda: app.shot, "the groups")
         await pilot.press("d")
-        await pilot.pause()
+        await shown(lambda: isinstance(app.screen, TableScreen) and rows(app), "the causes")
         assert rows(app)[0][:2] == ["smtp_550", "1"]
+        causes = app.screen
         await pilot.press("enter")
-        await pilot.pause()
+        await shown(lambda: app.screen is not causes and rows(app), "the letters")
         assert rows(app)[0][2] == LEAD
         await pilot.press("enter")
-        await pilot.pause()
+        await shown(lambda: isinstance(app.screen, StoryScreen) and text(app, "#story"), "the story")
         assert "DEAD LETTER" in text(app, "#story")
 
 
 async def test_everything_fits_into_80_columns(app: TopApp) -> None:
     async with app.run_test(size=SIZE) as pilot:
+        await shown(lambda: app.shot and rows(app), "the groups")
         await pilot.pause()
         for table in app.screen.query(DataTable):
             assert table.virtual_size.width <= SIZE[0]
@@ -114,12 +128,11 @@ async def test_a_redis_that_goes_away_shows_in_the_head_and_ends_nothing(app: To
     from leadstream_events.redis_client import connect
 
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.pause()
+        await shown(lambda: app.shot, "the groups")
         gone = connect("redis://127.0.0.1:1/0", timeout_s=1.0)
         monkeypatch.setattr(app._events, "client", gone)
         await pilot.press("r")
-        await pilot.pause()
-        assert "Redis: down" in text(app, "#head")
+        await shown(lambda: "Redis: down" in text(app, "#head"), "the head to say so")
         await gone.aclose()
 
 

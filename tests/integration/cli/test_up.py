@@ -116,7 +116,8 @@ def test_a_part_that_is_killed_comes_back_and_work_goes_on(tmp_path: Path, up: S
         eventually_sync(
             lambda: api.request("GET", f"/leads/{lead_id}").body["mails"][0]["state"] == "sent", "the mail to be sent"
         )
-    assert ("restarting it" if name == "redis" else f"{name} restarted") in up.text()
+    told = "restarting it" if name == "redis" else f"{name} restarted"
+    eventually_sync(lambda: told in up.text(), "up to tell of it")
 
 
 def test_killing_up_takes_every_child_with_it(up: ServiceProcess) -> None:
