@@ -19,7 +19,7 @@ from leadstream_cli.embedded import EmbeddedServer
 from leadstream_events.errors import ConfigurationError
 from tests.support.process import ServiceProcess
 from tests.support.redis_server import SERVERS, ServerFactory, binary_of
-from tests.support.waiting import eventually_sync, process_runs
+from tests.support.waiting import DEADLINE_S, eventually_sync, process_runs
 
 ROOT = Path(__file__).parents[2]
 TIES = ["death-signal", "watchdog"] if sys.platform.startswith("linux") else ["watchdog"]
@@ -133,9 +133,9 @@ def test_sigkill_under_load_loses_no_acknowledged_write_with_appendfsync_always(
 
     writer = threading.Thread(target=write)
     writer.start()
-    assert enough.wait(20)
+    assert enough.wait(DEADLINE_S)
     os.kill(server.pid, signal.SIGKILL)
-    writer.join(20)
+    writer.join(DEADLINE_S)
     server.kill()
     again = client(fresh_server(tmp_path / "data").url)
     assert [again.get(f"write:{number}") for number in acknowledged] == [str(number) for number in acknowledged]

@@ -92,7 +92,7 @@ async def test_a_connection_that_the_server_closed_is_opened_again(client: Clien
 async def test_a_server_that_takes_no_more_bytes_is_given_up_at_the_deadline(fresh_server: ServerFactory) -> None:
     """Frozen, its buffers fill; every command is bounded all the same, and works again after."""
     server = fresh_server()
-    client = connect(server.url, timeout_s=0.2)
+    client = connect(server.url, timeout_s=1.0)
     await client.ping()
     os.kill(server.pid, signal.SIGSTOP)
     try:
@@ -110,7 +110,7 @@ async def test_a_server_that_takes_no_more_bytes_is_given_up_at_the_deadline(fre
 
 async def test_a_reply_that_comes_too_late_is_never_taken_for_the_next(redis_url: str, raw: Client) -> None:
     async with RedisProxy(redis_url) as proxy:
-        client = connect(proxy.url, timeout_s=0.2)
+        client = connect(proxy.url, timeout_s=2.0)
         await raw.mset({"first": "1", "second": "2"})
         await client.ping()
         rule = proxy.on(Fault.HOLD_REPLY, b"first")

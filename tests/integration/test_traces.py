@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import socket
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pytest
 from tests.integration.cli.conftest import run_process
 from tests.support.house import House
 from tests.support.ports import free_port
+from tests.support.spool_facts import known_to_the_fallback
 from tests.support.waiting import eventually, eventually_sync
 
 INCOMING = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -123,21 +124,12 @@ async def test_one_lead_is_one_trace_over_the_four_services(tmp_path: Path) -> N
         assert personal not in spans.text
 
 
-def known_to_the_fallback(house: House) -> bool:
-    """True when the API has the directory on disk, which it mails from while Redis is away."""
-    with closing(sqlite3.connect(house.folder / "data" / "spool.db")) as spool:
-        try:
-            rows = spool.execute("SELECT value FROM facts WHERE name = 'directory'").fetchall()
-        except sqlite3.OperationalError:  # there is no such table yet
-            return False
-    return bool(rows) and all(each in rows[0][0] for each in house.subscribers)
-
-
 async def test_a_lead_taken_and_mailed_without_redis_keeps_its_trace_through_spool_and_merge(tmp_path: Path) -> None:
     path = tmp_path / "trace.jsonl"
     with house_of(tmp_path, f"file:{path}") as house:
         await house.add_subscribers(1)
-        await asyncio.to_thread(eventually_sync, lambda: known_to_the_fallback(house), "the API to know whom to mail")
+        known = functools.partial(known_to_the_fallback, house.folder / "data", house.subscribers)
+        await asyncio.to_thread(eventually_sync, known, "the API to know whom to mail")
         house.server.kill()
         answer = await post(house)
         assert answer["mode"] == "fallback"

@@ -12,6 +12,7 @@ from leadstream_events.schemas.events import Kind
 from leadstream_mail.return_path import MailRef, read_return_path
 from tests.integration.bounces.conftest import BASE
 from tests.support.house import House
+from tests.support.spool_facts import known_to_the_fallback, spool_facts
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -25,6 +26,7 @@ async def test_both_paths_name_the_mail_in_its_return_path_by_the_same_secret(tm
         await asyncio.to_thread(house.start)
         leads = await house.post_leads(2)
         await house.settled(leads)
+        await eventually(lambda: ready_for_an_outage(house), "the API to know enough to mail")
         house.server.kill()
         leads += await house.post_leads(2, first=100)
 
@@ -43,6 +45,7 @@ async def test_without_a_file_the_api_keeps_the_secret_that_redis_has(tmp_path: 
         leads = await house.post_leads(1)
         await house.settled(leads)
         kept = await _secret(house)
+        await eventually(lambda: ready_for_an_outage(house, kept), "the API to know enough to mail")
         house.server.kill()
         await asyncio.to_thread(house.processes["api"].kill)
         await asyncio.to_thread(house.processes["api"].start)
@@ -55,6 +58,13 @@ async def test_without_a_file_the_api_keeps_the_secret_that_redis_has(tmp_path: 
         senders = [mail["from"] for mail in house.inbox.get("/messages")]
     found = [read_return_path(sender, BASE, (kept,)) for sender in senders]
     assert {ref.lead_id for ref in found if ref} == set(leads)
+
+
+async def ready_for_an_outage(house: House, secret: bytes = b"") -> bool:
+    """True when the API has on disk whom it may mail, and this secret."""
+    data_dir = house.folder / "data"
+    kept = spool_facts(data_dir).get("secrets", "")
+    return known_to_the_fallback(data_dir, house.subscribers) and secret.hex() in kept
 
 
 async def _secret(house: House) -> bytes:

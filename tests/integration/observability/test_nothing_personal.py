@@ -19,6 +19,7 @@ from tests.support import scraping
 from tests.support.house import House
 from tests.support.http_receiver import receiving
 from tests.support.ports import free_port
+from tests.support.spool_facts import known_to_the_fallback
 from tests.support.waiting import eventually
 
 PERSON = {
@@ -128,6 +129,10 @@ async def test_nobody_is_named_in_any_log_metric_or_report(
         await strangers(house)
         await asyncio.to_thread(forged_bounce, port)
         await eventually(house.nothing_pending, "the faults to be worked off")
+        # What a process does after Redis has it, it may not have done yet.
+        await eventually(lambda: said(house, "mailer", "mail given up"), "the mailer to say what it gave up")
+        await eventually(lambda: said(house, "fanout", "entry given up"), "fan-out to say what it gave up")
+        await eventually(lambda: can_mail(house), "the API to know whom to mail")
         house.server.kill()
         house.inbox.post("/script", {"faults": [fault("rcpt", 550, 2)]})
         assert await post(house) == 202
@@ -154,6 +159,10 @@ async def test_nobody_is_named_in_any_log_metric_or_report(
 
 async def arrived(house: House, count: int) -> bool:
     return len(await asyncio.to_thread(house.inbox.get, "/messages")) >= count
+
+
+async def can_mail(house: House) -> bool:
+    return known_to_the_fallback(house.folder / "data")
 
 
 async def said(house: House, name: str, words: str) -> bool:

@@ -23,6 +23,7 @@ from tests.integration.privacy.search import NEEDLES, PERSON, in_files, in_redis
 from tests.support.ports import free_port
 from tests.support.redis_server import ServerFactory
 from tests.support.smtp_server import Fault, Reply, Script
+from tests.support.spool_facts import known_to_the_fallback
 from tests.support.waiting import eventually
 
 REFUSAL = Reply(550, "5.1.1 <quilla.zyx@personal-mail.example>: quilla.zyx is unknown here")
@@ -137,11 +138,11 @@ async def test_a_lead_in_the_spool_is_sealed_there_erased_there_and_stays_erased
     server = fresh_server(appendfsync="always", port=port)
     settings = Settings(redis_url=server.url, data_dir=tmp_path / "data", rate_limit=None, append_deadline=0.3)
     async with pipeline(settings, Script(faults=[Fault("rcpt", Reply(451, "4.3.0 later"), times=None)])) as house:
-        await house.subscriber()
+        who = await house.subscriber()
         lead = await house.lead()
 
         async def known() -> bool:  # the API has looked at subscribers, so it could send
-            return (tmp_path / "data" / "spool.db").exists()
+            return known_to_the_fallback(tmp_path / "data", [who])
 
         await eventually(known, "the API to have looked")
         server.kill()

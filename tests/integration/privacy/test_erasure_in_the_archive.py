@@ -14,6 +14,7 @@ import pytest
 from leadstream_events import keys
 from leadstream_events.redis_client import connect
 from tests.integration.privacy.search import PERSON, found_in, in_files, in_redis
+from tests.integration.projections.scan import GROUPS, all_finished
 from tests.support.house import House
 from tests.support.waiting import eventually
 
@@ -54,6 +55,14 @@ async def test_nothing_is_left_of_an_archived_lead_with_a_dead_letter(tmp_path: 
                     return bool(await client.xlen(keys.stream(0, keys.OUTCOMES)) == 0)
 
                 await eventually(trimmed, "the outcomes to be archived", 90.0)
+
+                async def forgotten() -> bool:
+                    ledgers = [keys.ledger(0, other) for other in others]
+                    return not await client.exists(*ledgers)
+
+                # The letter holds its own lead; of the others nothing goes any more once their ledgers went.
+                await eventually(forgotten, "trimming to forget the other leads", 90.0)
+                await eventually(lambda: all_finished(client, GROUPS), "every projection to finish")
                 code, archived = await command(house, "archive", "export", "--pii")
                 assert code == 0 and lead.encode() in archived and b"dead" in archived
                 shown = (await api.get(f"/leads/{lead}")).json()
@@ -70,6 +79,7 @@ async def test_nothing_is_left_of_an_archived_lead_with_a_dead_letter(tmp_path: 
                 kept = (await api.get(f"/leads/{others[0]}")).json()
                 assert kept["lead"]["full_name"].startswith("Visitor ")
             # Leads that trimming has forgotten are no drift, and a rebuild from the archive does not bring them back.
+            await eventually(lambda: all_finished(client, GROUPS), "the erasure to be counted")
             counters = len([key async for key in client.scan_iter("leadstream:{0}:p:leads:*:*")])
             assert counters < len(others) + 1
             for line in ("verify", "rebuild leads", "verify"):

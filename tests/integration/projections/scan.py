@@ -7,7 +7,7 @@ from collections import defaultdict
 from datetime import datetime
 from typing import Any
 
-from tests.support.waiting import eventually
+from tests.support.waiting import DEADLINE_S, eventually
 
 Counters = dict[str, dict[str, str]]
 
@@ -113,7 +113,7 @@ GROUPS = {
 
 
 async def assert_exact(
-    client: Any, partition: int = 0, *, only: str = "projections.", within_s: float = 30.0
+    client: Any, partition: int = 0, *, only: str = "projections.", within_s: float = DEADLINE_S
 ) -> Counters:
     """Waits until every group is done, then compares every counter with the scan; returns them.
 
