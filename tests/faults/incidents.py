@@ -116,7 +116,7 @@ def during(title: str, blow: Callable[[Rig], None], times: int) -> Callable[[Rig
             eventually_sync(lambda sent=sent: _sent(rig, run) >= sent, f"{sent} mails to be sent", 60.0)  # type: ignore[misc]
             began = time.monotonic()
             blow(rig)
-            had = _sent(rig, run)
+            had = eventually_sync(lambda: _sent(rig, run) + 1, "redis to answer") - 1
             eventually_sync(
                 lambda had=had: _sent(rig, run) > had or had == len(run.mails),  # type: ignore[misc]
                 "mails to go out again",

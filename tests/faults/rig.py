@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 import redis
@@ -21,6 +20,7 @@ import redis
 from leadstream_cli.embedded import EmbeddedServer
 from leadstream_events import keys
 from leadstream_events.envelope import make_event
+from leadstream_events.groups import working_on
 from leadstream_events.ids import WELCOME_RECIPIENT, email_id, new_id
 from leadstream_events.ledger import Row, State, parse_row
 from leadstream_events.log import StreamLog, read_entry
@@ -71,7 +71,8 @@ class Verdict:
 def _listens_to_signals(process: FaultyProcess) -> bool:
     """False while it is just being started again: SIGTERM would then end it as the kernel does, before any handler."""
     text = process.text()
-    return max(text.rfind("ready"), text.rfind("waiting for redis")) > text.rfind("life ")
+    up = max(text.rfind("ready"), text.rfind("waiting for redis"))
+    return up > max(text.rfind("life "), text.rfind("killed "))
 
 
 class Rig:
@@ -149,9 +150,7 @@ class Rig:
     def __enter__(self) -> Rig:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # -- leads --------------------------------------------------------------------------------------------------
@@ -215,24 +214,25 @@ class Rig:
         page: Any = self.client.xpending_range(keys.stream(0, stream), group, "-", "+", 100_000)
         return {item["message_id"].decode(): item["consumer"].decode() for item in page}
 
-    def has_group(self, stream: str, group: str) -> bool:
-        """True when the group is there."""
+    def _group(self, stream: str, group: str) -> dict[str, Any] | None:
         key = keys.stream(0, stream)
         groups: Any = self.client.xinfo_groups(key) if self.client.exists(key) else []
-        return any(item["name"] == group.encode() for item in groups)
+        return next((item for item in groups if item["name"] == group.encode()), None)
+
+    def has_group(self, stream: str, group: str) -> bool:
+        """True when the group is there."""
+        return self._group(stream, group) is not None
+
+    def _has_finished(self, stream: str, group: str) -> bool:
+        found = self._group(stream, group)  # it comes after its service was ready: until then nothing is finished
+        info: Any = self.client.xinfo_stream(keys.stream(0, stream)) if found else {}
+        return bool(found and not found["pending"] and found["last-delivered-id"] == info["last-generated-id"])
 
     def quiet(self) -> bool:
         """True when every group of a running service has read and finished everything."""
         running = {process.args[0] for process in self.processes.values() if process.alive()}
-        for name in keys.STREAMS:
-            stream = keys.stream(0, name)
-            if self.client.exists(stream):
-                info: Any = self.client.xinfo_stream(stream)
-                groups: Any = self.client.xinfo_groups(stream)
-                mine = [item for item in groups if _service_of(item["name"].decode()) in running]
-                if any(item["pending"] or item["last-delivered-id"] != info["last-generated-id"] for item in mine):
-                    return False
-        return True
+        groups = [(name, group) for name in keys.STREAMS for group in working_on(name)]  # a lead's way through them
+        return all(self._has_finished(*place) for place in groups if _service_of(place[1]) in running)
 
     def finished(self, run: Run) -> bool:
         """True when every mail of the run has its final state and every group is done."""

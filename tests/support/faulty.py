@@ -10,6 +10,7 @@ Each life begins with the line `life <pid>`, each SIGKILL ends in `killed <pid>`
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -193,12 +194,18 @@ def show_tasks() -> None:
 
 
 def supervise(name: str) -> int:
-    """Forks the service and, after SIGKILL, forks it again; returns the exit code of its last life."""
-    child = 0
+    """Forks the service and, after SIGKILL, forks it again; returns the exit code of its last life.
+
+    SIGTERM goes on to the service. One that its boundary has just killed is not started again, and ended as asked.
+    """
+    child, ending = 0, False
 
     def forward(number: int, _: Any) -> None:
-        if child:
-            os.kill(child, number)
+        nonlocal ending
+        ending = True
+        with contextlib.suppress(ProcessLookupError):
+            if child:
+                os.kill(child, number)
 
     signal.signal(signal.SIGTERM, forward)
     for life in range(1_000_000):
@@ -208,10 +215,14 @@ def supervise(name: str) -> int:
             print(f"life {os.getpid()}", flush=True)
             live(name, armed=life < int(os.environ.get("FAULT_KILLS", "1000000")))
             return 0
+        if ending:  # asked for while it forked: this life has not heard of it
+            os.kill(child, signal.SIGKILL)
         status = os.waitpid(child, 0)[1]
         if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
             return os.waitstatus_to_exitcode(status)
         print(f"killed {child}", flush=True)
+        if ending:
+            return 0
     return 1
 
 

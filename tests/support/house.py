@@ -25,6 +25,7 @@ from leadstream_archive.history import History
 from leadstream_archive.stores import DiskStore
 from leadstream_cli.embedded import EmbeddedServer
 from leadstream_events import keys
+from leadstream_events.groups import working_on
 from leadstream_events.ids import WELCOME_RECIPIENT, email_id
 from leadstream_events.redis_access import RedisAccess
 from leadstream_events.redis_client import connect
@@ -228,17 +229,22 @@ class House:
         await eventually(self.nothing_pending, "nothing to be pending", within_s)
 
     async def nothing_pending(self) -> bool:
-        """True when every group of every stream has finished everything."""
+        """True when every group of every stream has finished everything.
+
+        A service makes its groups only after it said "ready": one that is not there yet has finished nothing.
+        """
         client = connect(self.access, timeout_s=5.0)
         try:
             for name in keys.STREAMS:
-                stream = keys.stream(0, name)
-                if not await client.exists(stream):
-                    continue
-                last = (await client.xinfo_stream(stream))["last-generated-id"]
-                for group in await client.xinfo_groups(stream):
-                    if group["pending"] or group["last-delivered-id"] != last:
-                        return False
+                stream, missing = keys.stream(0, name), {*working_on(name)}
+                if await client.exists(stream):
+                    last = (await client.xinfo_stream(stream))["last-generated-id"]
+                    for group in await client.xinfo_groups(stream):
+                        if group["pending"] or group["last-delivered-id"] != last:
+                            return False
+                        missing.discard(group["name"].decode())
+                if missing:
+                    return False
             return True
         finally:
             await client.aclose()

@@ -2,33 +2,54 @@
 
 from __future__ import annotations
 
+import queue
 import shutil
 import socket
 import tempfile
+import threading
 from pathlib import Path
-from types import TracebackType
+
+_FORGET, _END = "forget what was before this", "the end"
 
 
 class NotifySocket:
-    """Binds a datagram socket; `path` goes into NOTIFY_SOCKET. Its folder is short: such paths end at 108 bytes."""
+    """Binds a datagram socket; `path` goes into NOTIFY_SOCKET. Its folder is short: such paths end at 108 bytes.
+
+    A thread takes each word at once, as systemd does: the kernel keeps ten at most, and whoever speaks does not wait.
+    """
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="ls"))
         self.path = str(self._folder / "notify")
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._words: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._listen, name="systemd", daemon=True)
 
     def __enter__(self) -> NotifySocket:
         self._socket.bind(self.path)
+        self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
+        self._say(_END)
+        self._thread.join()
         self._socket.close()
         shutil.rmtree(self._folder)
 
-    def receive(self, within_s: float = 20.0) -> str:
+    def _listen(self) -> None:
+        while (word := self._socket.recv(4096).decode()) != _END:
+            self._words.put(word)
+
+    def _say(self, word: str) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.sendto(word.encode(), self.path)
+
+    def receive(self, within_s: float = 60.0) -> str:
         """The next word; TimeoutError when none comes."""
-        self._socket.settimeout(within_s)
-        return self._socket.recv(4096).decode()
+        try:
+            return self._words.get(timeout=within_s)
+        except queue.Empty:
+            raise TimeoutError(f"nothing was said for {within_s:g} s") from None
 
     def receive_until(self, word: str) -> list[str]:
         """Every word up to and with this one."""
@@ -37,10 +58,7 @@ class NotifySocket:
             heard.append(self.receive())
         return heard
 
-    def waiting(self) -> bool:
-        """True when a word is there that nobody has read."""
-        self._socket.setblocking(False)
-        try:
-            return bool(self._socket.recv(4096, socket.MSG_PEEK))
-        except BlockingIOError:
-            return False
+    def forget(self) -> None:
+        """Drops every word that was said before now."""
+        self._say(_FORGET)
+        self.receive_until(_FORGET)

@@ -83,7 +83,7 @@ def test_every_service_ends_after_the_parent_was_killed(house: House) -> None:
     serve.kill()
     eventually_sync(lambda: not any(process_runs(pid) for pid in children), "the services to end")
     with serve.start():
-        assert answers_ok(house.base + "/health/live"), "the address is free again"
+        eventually_sync(lambda: answers_ok(house.base + "/health/live"), "the API at the address, which is free again")
 
 
 def test_a_setting_that_is_wrong_is_one_line_and_exit_code_2(tmp_path: Path) -> None:

@@ -54,8 +54,9 @@ def test_a_killed_child_comes_back_and_the_others_go_on(tmp_path: Path) -> None:
         (first,) = pids_of(process, "steady")
         os.kill(first, signal.SIGKILL)
         eventually_sync(lambda: len(pids_of(process, "steady")) == 2, "the child to come back")
-        (ended,) = told(process, "started again soon")
-        assert (ended["child"], ended["how"], ended["in_s"]) == ("steady", "was killed by SIGKILL", 0.5)
+        # The mute one is found out after two seconds, and may have been by now.
+        (ended,) = [line for line in told(process, "started again soon") if line["child"] == "steady"]
+        assert (ended["how"], ended["in_s"]) == ("was killed by SIGKILL", 0.5)
         assert process_runs(pids_of(process, "steady")[1]) and process.alive()
 
 
@@ -63,15 +64,20 @@ def test_a_child_that_hangs_is_killed_and_started_again(tmp_path: Path) -> None:
     with family(tmp_path, "mute", "steady") as process:
         (line,) = eventually_sync(lambda: told(process, "hangs: killed"), "the mute child to be found out")
         assert line["child"] == "mute"
-        eventually_sync(lambda: len(pids_of(process, "mute")) == 2, "the mute child to come back")
+        eventually_sync(lambda: len(pids_of(process, "mute")) >= 2, "the mute child to come back")
         assert len(pids_of(process, "steady")) == 1, "the other one was left alone"
 
 
 def test_no_child_outlives_a_parent_that_was_killed(tmp_path: Path) -> None:
     with family(tmp_path, "steady", "mute") as process:
         wait_ready(process)
-        children = pids_of(process, "steady") + pids_of(process, "mute")
-        assert all(process_runs(pid) for pid in children)
+
+        def both() -> list[int]:
+            """The mute one may be just being started again."""
+            found = [pids_of(process, name)[-1] for name in ("steady", "mute")]
+            return found if all(process_runs(pid) for pid in found) else []
+
+        children = eventually_sync(both, "both children to run")
         process.kill()
         eventually_sync(lambda: not any(process_runs(pid) for pid in children), "the children to end")
 

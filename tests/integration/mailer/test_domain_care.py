@@ -35,6 +35,11 @@ def by_domain(house: Pipeline) -> Counter[str]:
     return Counter(mail.recipients[0].partition("@")[2] for mail in house.smtp.mails)
 
 
+async def more_than(house: Pipeline, name: str, count: int) -> bool:
+    """True when a sorted set has more members than that."""
+    return bool(await house.client.zcard(name) > count)
+
+
 async def the_row(house: Pipeline, lead: str) -> Row | None:
     """The ledger row of the one mail of a lead."""
     return next(iter((await house.rows(lead)).values()), None)
@@ -48,9 +53,8 @@ async def test_two_hundred_mails_that_wait_for_their_domain_hold_nobody_up(setti
         await leads_of(house, (f"v{number}@slow.example" for number in range(200)))
         await house.smtp.wait_for(1, 60)
         await leads_of(house, (f"v{number}@quick.example" for number in range(10)))
-        await house.smtp.wait_for(11, 60)
+        await house.smtp.wait_until(lambda: by_domain(house)["quick.example"] == 10, 60)
         # Two at the most: the machine may be so busy that a minute has passed.
-        assert by_domain(house)["quick.example"] == 10
         assert by_domain(house)["slow.example"] <= 2
 
 
@@ -104,8 +108,11 @@ async def test_a_domain_that_names_the_rate_gets_fewer_and_the_others_as_many(se
         await leads_of(house, (f"v{number}@quick.example" for number in range(10)))
         await house.smtp.wait_until(lambda: by_domain(house)["quick.example"] == 10, 60)
         # 30 a minute at first and halved after it: far from all 31 were tried, and who was not used no attempt.
+        # An inbox that has the quick ones says nothing of when the others are put back.
         assert asked["google"] < 20
-        assert await house.client.zcard(keys.due(0, keys.MAILER)) > 10
+        due = keys.due(0, keys.MAILER)
+        await eventually(lambda: more_than(house, due, 10), "the mails that wait to be put back", 60.0)
+        assert asked["google"] < 20
 
 
 async def test_no_more_mails_at_a_time_go_to_a_domain_than_is_set_from_all_mailers(settings: Settings) -> None:
@@ -131,7 +138,11 @@ async def test_no_more_mails_at_a_time_go_to_a_domain_than_is_set_from_all_maile
         await house.smtp.wait_for(50, 60)
         await house.settled(60)
         assert 1 <= most <= 2
-        assert await house.client.zcard(keys.PLACES + "slow.example") == 0
+
+        async def returned() -> bool:
+            return bool(await house.client.zcard(keys.PLACES + "slow.example") == 0)
+
+        await eventually(returned, "every place to be returned", 60.0)
 
 
 async def test_a_warm_up_lets_no_more_out_than_the_limit_of_the_day(settings: Settings) -> None:
@@ -161,5 +172,6 @@ async def test_a_domains_limit_is_used_by_the_mails_that_were_put_back_for_it(se
         await house.smtp.wait_for(120, 60)
         times = sorted(mail.monotonic_s for mail in house.smtp.mails)
         took_s = times[-1] - times[0]
-        # Five whole windows; twice that on a busy machine, and far less than if each token were taken by chance.
-        assert 4.5 < took_s < 20
+        # Five whole windows, less what the first mail came late by, for which a connection was made; on a busy machine
+        # twice that, and far less than if each token were taken by chance.
+        assert 4.0 < took_s < 20

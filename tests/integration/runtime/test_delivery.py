@@ -188,7 +188,7 @@ async def test_a_permanent_error_names_its_own_cause(redis_url: str, client: Cli
 
 async def test_a_transient_error_parks_the_batch_and_it_comes_back_when_due(redis_url: str, client: Client) -> None:
     entry = await add_lead(client)
-    errors: list[Exception] = [Transient("later", 0.3), Transient("later", 0.3)]
+    errors: list[Exception] = [Transient("later", 0.3), Transient("later", 1.0)]  # the last first: time to look at it
 
     def prepare(recorder: Recorder) -> None:
         recorder.fail = lambda _: errors.pop() if errors else None

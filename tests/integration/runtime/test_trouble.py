@@ -202,12 +202,13 @@ async def test_a_server_that_loads_its_data_is_waited_for(fresh_server: ServerFa
             for number in range(2_000):
                 pipe.set(f"filler:{number}", os.urandom(200))
             await pipe.execute()
-        await client.config_set("key-load-delay", "1000")
+        await client.config_set("key-load-delay", "5000")
         patient = connect(server.url, timeout_s=60.0)
         reloading = asyncio.create_task(patient.execute_command("DEBUG", "RELOAD"))
         await eventually(lambda: loading(client), "the server to load")
         async with running(server.url, policy=LONG_LEASE) as me:
             await me.hooks.until(lambda: me.hooks.counts["trouble:loading"])
+            await client.config_set("key-load-delay", "0")
             await reloading
             await finished(client, [entry])
         await patient.aclose()

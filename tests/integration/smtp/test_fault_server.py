@@ -25,8 +25,9 @@ async def ports() -> AsyncIterator[dict[str, int]]:
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, cwd=ROOT)
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(20):
-            yield json.loads(await process.stdout.readline())
+        async with asyncio.timeout(60):
+            found = json.loads(await process.stdout.readline())
+        yield found
     finally:
         process.terminate()
         await process.wait()
@@ -39,7 +40,7 @@ async def test_a_server_in_another_process_counts_and_can_be_told_to_fail(ports:
         (await control.post("/script", json={"faults": [fault]})).raise_for_status()
         outcomes = await asyncio.gather(*(pool.send(FROM, a_mail(number), yes) for number in (1, 2, 3)))
         stats: dict[str, Any] = (
-            (await control.get("/wait", params={"count": 2, "timeout": 5})).raise_for_status().json()
+            (await control.get("/wait", params={"count": 2, "timeout": 30})).raise_for_status().json()
         )
         messages = (await control.get("/messages")).json()
         assert (await control.get("/wait", params={"count": 3, "timeout": 0.01})).status_code == 408

@@ -167,7 +167,7 @@ async def test_a_mail_withdrawn_after_the_server_asked_for_it_is_not_sent(rig: M
 
 
 async def test_cancelling_a_mail_does_not_touch_the_one_before_it_on_the_same_connection(rig: MakeRig) -> None:
-    smtp = await rig(Script(faults=[Fault("body", Reply(250, "2.0.0 slow", delay_s=0.3), mail=1)]))
+    smtp = await rig(Script(faults=[Fault("body", Reply(250, "2.0.0 slow", delay_s=1.0), mail=1)]))
     tasks = [asyncio.create_task(smtp.send(number)) for number in range(1, 5)]
     await smtp.server.wait_for(1)
     tasks[1].cancel()

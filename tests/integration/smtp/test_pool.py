@@ -116,7 +116,7 @@ async def test_all_waiting_sends_learn_at_once_that_the_server_is_gone(rig: Make
 
 
 async def test_a_cancelled_waiter_takes_nobodys_turn(rig: MakeRig) -> None:
-    smtp = await rig(Script(faults=[Fault("body", Reply(delay_s=0.2))]))
+    smtp = await rig(Script(faults=[Fault("body", Reply(delay_s=1.0))]))
     first = asyncio.create_task(smtp.send(1))
     await smtp.server.wait_for(1)
     waiting = [asyncio.create_task(smtp.send(number)) for number in (2, 3)]
