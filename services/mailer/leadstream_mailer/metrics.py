@@ -8,6 +8,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from leadstream_events.entry_ids import entry_order
 from leadstream_events.limits import Rate
+from leadstream_events.runtime.hooks import series
 from leadstream_events.schemas.events import Kind
 from leadstream_events.setting_values import OnUnknown
 from leadstream_mail.attempt_rules import RETRIES_EXHAUSTED
@@ -63,7 +64,7 @@ _BY_TYPE = {
 def count(event_type: str, kind: str, why: str) -> None:
     """Counts an outcome that was stored."""
     if event_type == "EmailSent":
-        SENT.labels(kind).inc()
+        series(SENT, kind).inc()
     else:
         _BY_TYPE[event_type].labels(why).inc()
 

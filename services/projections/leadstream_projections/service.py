@@ -37,7 +37,7 @@ logger = get_logger("leadstream.projections")
 SERVICE = "projections"
 BATCH = 500
 # Counters may lag this much: a small batch costs nearly as much as a large one.
-LINGER_S = 0.1
+LINGER_S = 0.2
 
 
 class AppGuard:

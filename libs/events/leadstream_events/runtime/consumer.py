@@ -33,7 +33,7 @@ from leadstream_events.tasks import end, reveal
 logger = get_logger("leadstream.consumer")
 
 # While new entries keep coming, parked ones are asked for this often; an idle consumer sleeps until the next is due.
-_ASK_DUE_EVERY_S = 0.05
+_ASK_DUE_EVERY_S = 0.25
 
 
 class Consumer:

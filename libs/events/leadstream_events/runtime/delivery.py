@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -53,12 +54,13 @@ def read_delivery(partition: int, stream: str, entry_id: bytes, flat: Flat) -> D
 class Memory:
     """Remembers what the latest entries say, for several groups of one process that read the same streams.
 
-    An entry is recognised by its event's id and taken from here only if every byte of it is the same.
+    An entry is recognised by its event's id and taken from here only if every byte of it is the same. `size`: a few
+    times what one group reads at once, or groups that follow each other through a backlog find nothing.
     """
 
-    def __init__(self, size: int = 1024) -> None:
+    def __init__(self, size: int = 4096) -> None:
         self._size = size
-        self._kept: dict[bytes, tuple[Flat, Delivery]] = {}
+        self._kept: OrderedDict[bytes, tuple[Flat, Delivery]] = OrderedDict()
 
     def read_delivery(self, partition: int, stream: str, entry_id: bytes, flat: Flat) -> Delivery:
         """Like the function of this name."""
@@ -68,7 +70,7 @@ class Memory:
             kept = read_delivery(partition, stream, entry_id, flat)
             self._kept[key] = flat, kept
             if len(self._kept) > self._size:
-                del self._kept[next(iter(self._kept))]
+                self._kept.popitem(last=False)
             return kept
         place = (partition, stream, entry_id.decode())
         if (kept.partition, kept.stream, kept.entry_id) == place:
