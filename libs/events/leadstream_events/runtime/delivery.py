@@ -54,11 +54,11 @@ def read_delivery(partition: int, stream: str, entry_id: bytes, flat: Flat) -> D
 class Memory:
     """Remembers what the latest entries say, for several groups of one process that read the same streams.
 
-    An entry is recognised by its event's id and taken from here only if every byte of it is the same. `size`: a few
-    times what one group reads at once, or groups that follow each other through a backlog find nothing.
+    An entry is recognised by its event's id and taken from here only if every byte of it is the same. `size`: well
+    above what one group reads at once, or groups that follow each other through a backlog find nothing.
     """
 
-    def __init__(self, size: int = 4096) -> None:
+    def __init__(self, size: int = 1024) -> None:
         self._size = size
         self._kept: OrderedDict[bytes, tuple[Flat, Delivery]] = OrderedDict()
 
