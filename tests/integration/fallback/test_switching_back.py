@@ -87,3 +87,18 @@ async def test_sends_of_the_outage_count_in_the_window_of_all_workers(settings: 
     assert isinstance(third, Wait) and third.seconds > 50
     await spool.database.close()
     await client.aclose()
+
+
+async def test_sends_of_the_outage_are_forgotten_where_nothing_is_limited(settings: Settings, raw: Client) -> None:
+    spool, client = Spool(settings.data_dir), connect(settings.redis_url, timeout_s=5.0)
+    spool.database.start()
+    lead = spooled()
+    async with PipelinedWriter(client) as writer:
+        log = StreamLog(client, writer, partitions=1, deadline_s=2.0)
+        [candidate] = candidates(lead.lead_id, DANA, [SUBSCRIBER], welcome=False)
+        mail = verdict.requested(lead, candidate, SUBSCRIBER.name, NOW)
+        await spool.write(mail, start=(now_ms() - 1, "@", "fallback:0"))
+        await Merger(client, log, writer, spool, LocalLimiter(None, DomainRates())).prepare()
+    assert await spool.starts(0) == []
+    await spool.database.close()
+    await client.aclose()

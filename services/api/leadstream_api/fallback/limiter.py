@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 
 from leadstream_events import keys
-from leadstream_events.domains import DomainGroups, rates_of
+from leadstream_events.domains import DomainGroups, domain_of, rates_of
 from leadstream_events.limits import DomainRates, Rate
 
 GLOBAL = "*"
@@ -35,6 +35,13 @@ class LocalLimiter:
     def limits_of(self, address: str) -> dict[str, Rate]:
         """The limits that apply to an address, by name."""
         return self._of_all() | rates_of(address, self._domains, self._groups)
+
+    def place_of(self, address: str) -> str:
+        """What may be kept of an address so that its limits are found again: `@domain` if that has one, else `@`.
+
+        A domain may be one person's, and whoever sets a limit names the domain himself.
+        """
+        return f"@{domain_of(address)}" if rates_of(address, self._domains, self._groups) else "@"
 
     def every_limit(self) -> dict[str, Rate]:
         """Every limit, by name."""

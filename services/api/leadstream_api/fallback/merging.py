@@ -103,12 +103,12 @@ class Merger:
         self._spool, self._limiter = spool, limiter
 
     async def prepare(self) -> None:
-        """Makes sure that leads go to the right partitions, and tells all workers of the sends that started here."""
+        """Makes sure that leads go to the right partitions, and tells all workers of the sends that started here.
+
+        Sends that count under no limit any more are forgotten.
+        """
         await check_partitions(self._client, self._log.partitions)
-        limits = self._limiter.every_limit()
-        if not limits:
-            return
-        longest_ms = int(max(map(span_of_s, limits.values())) * 1000)
+        longest_ms = int(max(map(span_of_s, self._limiter.every_limit().values()), default=0) * 1000)
         starts = await self._spool.starts(now_ms() - longest_ms)
         if not starts:
             return

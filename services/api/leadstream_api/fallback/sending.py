@@ -48,11 +48,6 @@ def why_skip(lead: SpooledLead, mail: SpooledMail, address: str, snapshot: Snaps
     return snapshot.why_skip(mail.subscriber_id, address, now)
 
 
-def domain_of(address: str) -> str:
-    """What limits go by, as `@domain`: nobody's address is kept for them."""
-    return f"@{address.rpartition('@')[2]}"
-
-
 def tell(outcomes: Sequence[Outcome]) -> None:
     """Logs a mail given up, once that is on disk, by its ids and class."""
     for outcome in outcomes:
@@ -115,11 +110,14 @@ class Postman:
             unsubscribe=mark.unsubscribe,
         )
 
-    async def attempt(self, lead: SpooledLead, before: SpooledMail, start_name: str) -> None:
-        """Makes one attempt, or finds that none may be made now; the spool knows which."""
+    async def attempt(self, lead: SpooledLead, before: SpooledMail, start: tuple[str, str]) -> None:
+        """Makes one attempt, or finds that none may be made now; the spool knows which.
+
+        `start`: what limits go by (`LocalLimiter.place_of`), and the name of the send there.
+        """
         now = datetime.now(UTC)
         mail = verdict.begun(before, now)
-        await self._spool.write(mail, start=(mail.at_ms, domain_of(self.address(lead, mail)), start_name))
+        await self._spool.write(mail, start=(mail.at_ms, *start))
         parent, kind = mail.request.get("trace", ""), mail.kind
         with attempt_span(
             parent, lead_id=lead.lead_id, email_id=mail.email_id, kind=kind, number=mail.attempts, mode=verdict.MODE

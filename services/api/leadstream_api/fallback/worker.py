@@ -221,8 +221,8 @@ class Worker:
             await self._spool.write(later if mail.attempts else replace(mail, state=State.SKIPPED))
             return
         self._limiter.start(address, now)
-        name = f"fallback:{mail.email_id}:{mail.attempts + 1}"
-        self._spawn(lead.lead_id, mail.email_id, postman.attempt(lead, mail, name))
+        start = (self._limiter.place_of(address), f"fallback:{mail.email_id}:{mail.attempts + 1}")
+        self._spawn(lead.lead_id, mail.email_id, postman.attempt(lead, mail, start))
 
     async def _plan(self, known: Known) -> None:
         """Decides which mails of new leads the API takes on."""

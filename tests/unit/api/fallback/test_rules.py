@@ -71,6 +71,14 @@ def test_a_full_limit_says_when_to_ask_again_and_which_limit_it_was() -> None:
     assert limiter.wait_s("b@example.com", 100.5) == (0.0, False)
 
 
+def test_of_whom_a_send_went_to_only_a_domain_with_a_limit_is_kept() -> None:
+    limiter = LocalLimiter(Rate(10, 60_000), DomainRates({"example.org": Rate(1, 1_000)}))
+    assert limiter.place_of("dana@Example.ORG") == "@example.org"
+    assert limiter.place_of("dana@dana-visitor.example") == "@"
+    assert limiter.limits_of("@") == limiter.limits_of("dana@dana-visitor.example")
+    assert limiter.limits_of("@example.org") == limiter.limits_of("dana@Example.ORG")
+
+
 @pytest.mark.parametrize(
     ("left", "recent", "since", "may"), [(1, 0, 0, True), (1, 0, 1, False), (5, 4, 0, True), (5, 3, 2, False)]
 )
