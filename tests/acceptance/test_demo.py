@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +31,33 @@ def test_the_demo_sends_every_mail_once_counts_it_and_cleans_up(tmp_path: Path) 
     assert "OK: everything that was due arrived exactly once" in done.stdout
     assert "p50" in done.stdout and "p95" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def server_of(demo_pid: int) -> int:
+    """The demo's server among its children, whichever of its threads started it."""
+    children = [
+        pid for task in Path(f"/proc/{demo_pid}/task").iterdir() for pid in (task / "children").read_text().split()
+    ]
+    return next(int(pid) for pid in children if "-server" in Path(f"/proc/{pid}/comm").read_text())
+
+
+def test_leads_that_its_server_takes_too_late_are_waited_for(tmp_path: Path) -> None:
+    env = environment({"TMPDIR": str(tmp_path)})
+    with subprocess.Popen(command("demo"), cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = (line for line in process.stdout if line.startswith("lead "))
+        for _ in range(38):
+            next(lines)
+        server = server_of(process.pid)
+        os.kill(server, signal.SIGSTOP)
+        try:
+            for _ in range(2):  # its last ones: nothing is posted while they are merged
+                assert next(lines).split()[2] == "202"
+        finally:
+            os.kill(server, signal.SIGCONT)
+        rest, _ = process.communicate(timeout=100)
+    assert process.returncode == 0, rest
+    assert "OK: everything that was due arrived exactly once" in rest
 
 
 def test_the_report_is_json_when_asked_for(tmp_path: Path) -> None:
