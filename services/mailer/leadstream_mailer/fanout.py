@@ -54,15 +54,12 @@ class Fanout:
         """Returns one settlement per delivery, holding all of its mails."""
         asked = self._directory.refresh(), self._leads(batch), self._ledgers(batch)
         snapshot, leads, ledgers = await asyncio.gather(*asked)
-        due = [
-            (delivery, self._due(delivery, lead, ledger, snapshot))
-            for delivery, lead, ledger in zip(batch, leads, ledgers, strict=True)
-        ]
-        refused = await self._refused([mail for _, mails in due for mail in mails])
-        now = datetime.now(UTC)
+        due = [self._due(*each, snapshot) for each in zip(batch, leads, ledgers, strict=True)]
+        asking = self._refused([mail for mails in due for mail in mails])
+        refused, made = await asyncio.gather(asking, _make_requests(batch, due, datetime.now(UTC)))
         return [
-            Settlement(delivery.stream, delivery.entry_id, _requests(delivery, mails, refused, now))
-            for delivery, mails in due
+            Settlement(delivery.stream, delivery.entry_id, _without(refused, delivery, requests))
+            for delivery, requests in zip(batch, made, strict=True)
         ]
 
     async def _leads(self, batch: Sequence[Delivery]) -> list[Lead | None]:
@@ -106,18 +103,27 @@ class Fanout:
         return {item.email_id for item, ok in zip(wanted, answers, strict=True) if not ok}
 
 
-def _requests(delivery: Delivery, mails: Sequence[Candidate], refused: set[str], now: datetime) -> tuple[Effect, ...]:
+_Requests = dict[str, tuple[Effect, ...]]
+"""Mail id to the effects that request the mail."""
+
+
+async def _make_requests(batch: Sequence[Delivery], due: Sequence[list[Candidate]], now: datetime) -> list[_Requests]:
+    """Every request per delivery, made while Redis is asked which of them are refused: few are."""
+    await asyncio.sleep(0)  # until it has been asked
+    return [
+        {mail.email_id: request(mail, event, delivery.entry_id, delivery.partition, now) for mail in mails}
+        if (event := delivery.event)
+        else {}
+        for delivery, mails in zip(batch, due, strict=True)
+    ]
+
+
+def _without(refused: set[str], delivery: Delivery, requests: _Requests) -> tuple[Effect, ...]:
     event = delivery.event
     if event is None or not isinstance(event.data, LeadReceived):
         return ()
-    requests = [
-        effect
-        for mail in mails
-        if mail.email_id not in refused
-        for effect in request(mail, event, delivery.entry_id, delivery.partition, now)
-    ]
-    ledger = keys.ledger(delivery.partition, event.subject)
-    return once(ledger, FANOUT_FIELD, delivery.entry_id, requests)
+    effects = [effect for email_id, made in requests.items() if email_id not in refused for effect in made]
+    return once(keys.ledger(delivery.partition, event.subject), FANOUT_FIELD, delivery.entry_id, effects)
 
 
 class Quota:
