@@ -6,9 +6,7 @@ else's by now.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -40,9 +38,6 @@ from leadstream_mailer.verdict import Attempt
 
 logger = get_logger("leadstream.mailer")
 
-# Turns of the loop until a call that was made at the same time is on its way.
-_TURNS = 2
-
 
 @dataclass(frozen=True, slots=True)
 class Again:
@@ -65,11 +60,6 @@ def address_of(attempt: Attempt, snapshot: Snapshot) -> str:
 def lead_of(attempt: Attempt) -> Place:
     """Where the lead of a mail is."""
     return attempt.delivery.partition, attempt.event.subject, attempt.request.lead_entry
-
-
-def _format(attempt: Attempt, snapshot: Snapshot) -> MailFormat:
-    subscriber = snapshot.subscribers.get(attempt.request.subscriber_id or "")
-    return subscriber.format if subscriber else MailFormat.HTML
 
 
 class Attempter:
@@ -141,18 +131,6 @@ class Attempter:
         await self._contents.read_ahead([lead_of(attempt) for attempt in attempts])
         return [attempt if attempt.request.to else self._with_address(attempt) for attempt in attempts]
 
-    async def build_ahead(self, attempts: Sequence[Attempt], snapshot: Snapshot) -> None:
-        """Builds what mails share, one a turn, while Redis is asked whether they may go: cancel it when that is known.
-
-        What cannot be built stays as it is; the attempt says why. Asks nobody itself.
-        """
-        for _ in range(_TURNS):
-            await asyncio.sleep(0)
-        for attempt in attempts:
-            with suppress(Permanent, Erased):
-                if self._contents.build_ahead(lead_of(attempt), attempt.request.kind, _format(attempt, snapshot)):
-                    await asyncio.sleep(0)
-
     def _with_address(self, attempt: Attempt) -> Attempt:
         to = self._contents.address_of(lead_of(attempt))
         return replace(attempt, request=attempt.request.model_copy(update={"to": to}))
@@ -160,7 +138,8 @@ class Attempter:
     async def _mail(self, attempt: Attempt, snapshot: Snapshot) -> RawMail:
         request = attempt.request
         subscriber = snapshot.subscribers.get(request.subscriber_id or "")
-        prepared = await self._contents.of(lead_of(attempt), request.kind, _format(attempt, snapshot))
+        form = subscriber.format if subscriber else MailFormat.HTML
+        prepared = await self._contents.of(lead_of(attempt), request.kind, form)
         mark = self._marks.of(attempt.event.subject, request.email_id, request.subscriber_id)
         return prepared.for_recipient(
             name=subscriber.name if subscriber else None,

@@ -24,7 +24,6 @@ _KEEP = 256
 
 Place = tuple[int, str, str]
 """Partition, lead id and entry id of a lead."""
-_Key = tuple[int, str, str, Kind, MailFormat]
 
 
 class Erased(Exception):
@@ -39,7 +38,7 @@ class Contents:
 
     def __init__(self, client: Client, builder: MailBuilder, sealer: Sealer) -> None:
         self._client, self._builder, self._sealer = client, builder, sealer
-        self._kept: OrderedDict[_Key, PreparedMail] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, str, str, Kind, MailFormat], PreparedMail] = OrderedDict()
         self._opened: OrderedDict[Place, Event] = OrderedDict()
         self._reading: dict[Place, asyncio.Task[Event]] = {}
 
@@ -48,27 +47,11 @@ class Contents:
         key = (*place, kind, form)
         event = None if key in self._kept else self._opened.get(place) or await self._lead(place)
         if event is not None and key not in self._kept:  # else it was built for another recipient meanwhile
-            self._build(event, key)
+            self._kept[key] = self._builder.build(kind, event.subject, _lead_in(event), event.time, form)
+            if len(self._kept) > _KEEP:
+                self._kept.popitem(last=False)
         self._kept.move_to_end(key)
         return self._kept[key]
-
-    def build_ahead(self, place: Place, kind: Kind, form: MailFormat) -> bool:
-        """Builds what `of` would if its lead was read ahead; False where that is not so, or it was built before.
-
-        Raises `Permanent` and `Erased` as `of` does.
-        """
-        key = (*place, kind, form)
-        event = self._opened.get(place)
-        if event is None or key in self._kept:
-            return False
-        self._build(event, key)
-        return True
-
-    def _build(self, event: Event, key: _Key) -> None:
-        kind, form = key[3:]
-        self._kept[key] = self._builder.build(kind, event.subject, _lead_in(event), event.time, form)
-        if len(self._kept) > _KEEP:
-            self._kept.popitem(last=False)
 
     async def read_ahead(self, places: Sequence[Place]) -> None:
         """Reads the leads of mails that are to be begun, in one round trip at the most.

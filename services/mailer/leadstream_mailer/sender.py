@@ -24,7 +24,6 @@ from leadstream_events.runtime.consumer import Consumer
 from leadstream_events.runtime.delivery import Delivery, give_up
 from leadstream_events.runtime.source import monotonic_s
 from leadstream_events.schemas.events import EmailRequested
-from leadstream_events.tasks import end
 from leadstream_events.writer import SCRIPT_DEADLINE_S, PipelinedWriter
 from leadstream_mail.attempt_rules import AttemptRules
 from leadstream_mailer import metrics
@@ -216,14 +215,9 @@ class Sender:
             number = numbers.setdefault(item.attempt.ledger, len(numbers) + 1)
             asked = item.attempt
             args += (number, asked.request.email_id, asked.delivery.entry_id, asked.unsent)
-        ahead = self._attempter.build_ahead([item.attempt for item in ready if item.end is None], self._snapshot)
-        building = asyncio.create_task(ahead, name="build-ahead")
-        try:
-            replies = await self._writer.call(
-                scripts.BEGIN, list(numbers), args, deadline_s=SCRIPT_DEADLINE_S, gather=False
-            )
-        finally:
-            await end(building)
+        replies = await self._writer.call(
+            scripts.BEGIN, list(numbers), args, deadline_s=SCRIPT_DEADLINE_S, gather=False
+        )
         unused = []
         for item, (answer, number, unknowns, _) in zip(ready, replies, strict=True):
             asked = item.attempt
