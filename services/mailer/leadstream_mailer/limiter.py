@@ -48,9 +48,7 @@ class Limiter:
 
     async def take(self, addresses: Sequence[str], now_s: float) -> list[Token | Wait]:
         """Asks for one token per address; answers in their order. `now_s` is read before the call."""
-        if addresses and self._care.slow_down:
-            await self._look(now_s)
-        if not self._slowed and not self._care.limits:
+        if not addresses or await self.is_free(now_s):
             return [FREE] * len(addresses)
         at, server_ms = datetime.now(UTC), now_s * 1000 + self._server_ms
         wanted = [self._care.bounds_of(address, at, self._slowed, server_ms) for address in addresses]
@@ -71,6 +69,12 @@ class Limiter:
             else self._grant(f"{request}:{number}", each, now_s)
             for number, (each, (wait_ms, blocking)) in enumerate(zip(wanted, answers, strict=True))
         ]
+
+    async def is_free(self, now_s: float) -> bool:
+        """True when nothing limits any mail now, so that `take` grants all."""
+        if self._care.slow_down:
+            await self._look(now_s)
+        return not self._slowed and not self._care.limits
 
     def _grant(self, name: str, bounds: Sequence[Bound], now_s: float) -> Token:
         grace_s = min((bound.grace_ms for bound in bounds), default=float("inf")) / 1000

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,6 +36,9 @@ from leadstream_mailer.unsettled import Unsettled
 from leadstream_mailer.verdict import Attempt
 
 logger = get_logger("leadstream.mailer")
+
+Begun = Mapping[str, tuple[bytes, int, int, bytes]]
+"""Entry id to what `begin.lua` says of its mail."""
 
 _CRUMBS = 4
 _DIRECTORY_AGE_S = 0.02
@@ -149,11 +152,10 @@ class Sender:
         batch = [self._queue.popleft() for _ in range(count)]
         ready: list[Ready] = []
         try:
-            batch, self._snapshot = await asyncio.gather(
-                self._attempter.with_addresses(batch), self._look_around(batch)
-            )
+            asked = self._attempter.with_addresses(batch), self._look_around(batch), self._begin_at_once(batch)
+            batch, self._snapshot, begun = await asyncio.gather(*asked)
             ready, waiting, pause_s = await self._ask_limits(batch)
-            await self._ask_ledger(ready)
+            await self._start(ready, begun or await self._ask_ledger([item.attempt for item in ready]))
         except Exception as error:
             refusal = classify(error)
             if refusal is None:
@@ -205,22 +207,30 @@ class Sender:
                 pauses.append(answer.seconds)
         return ready, waiting, min(pauses, default=None)
 
-    async def _ask_ledger(self, ready: Sequence[Ready]) -> None:
-        """Writes attempts down and starts them; whatever may not be sent is settled at once."""
-        if not ready:
-            return
+    async def _begin_at_once(self, batch: Sequence[Attempt]) -> Begun:
+        """Where no limit can hold a mail back, the ledger is asked at the same time as everything else."""
+        return await self._ask_ledger(batch) if await self._limiter.is_free(monotonic_s()) else {}
+
+    async def _ask_ledger(self, attempts: Sequence[Attempt]) -> Begun:
+        """Writes attempts down, before anything is sent. One that is then not made was none: it is not counted."""
+        if not attempts:
+            return {}
         numbers: dict[str, int] = {}
         args: list[Argument] = [self._owner, self._rules.max_attempts, int(self._lease_s * 1000)]
-        for item in ready:
-            number = numbers.setdefault(item.attempt.ledger, len(numbers) + 1)
-            asked = item.attempt
+        for asked in attempts:
+            number = numbers.setdefault(asked.ledger, len(numbers) + 1)
             args += (number, asked.request.email_id, asked.delivery.entry_id, asked.unsent)
         replies = await self._writer.call(
             scripts.BEGIN, list(numbers), args, deadline_s=SCRIPT_DEADLINE_S, gather=False
         )
+        return {asked.delivery.entry_id: reply for asked, reply in zip(attempts, replies, strict=True)}
+
+    async def _start(self, ready: Sequence[Ready], begun: Begun) -> None:
+        """Starts what may be sent; whatever may not is settled at once."""
         unused = []
-        for item, (answer, number, unknowns, _) in zip(ready, replies, strict=True):
+        for item in ready:
             asked = item.attempt
+            answer, number, unknowns, _ = begun[asked.delivery.entry_id]
             attempt = Attempt(asked.delivery, asked.event, asked.request, self._owner, number, unknowns)
             if answer == b"go" and item.end is None:
                 self._spawn(attempt.delivery, self._send(attempt, item.token))
