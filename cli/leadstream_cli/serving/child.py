@@ -62,4 +62,4 @@ def _close_what_others_listen_on(child: Child, siblings: Sequence[Child]) -> Non
     """An address must be free again as soon as whoever serves it has ended."""
     for other in siblings:
         if other.listening is not None and other.listening is not child.listening:
-            other.listening.close()
+            other.listening.sock.close()

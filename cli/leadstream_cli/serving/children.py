@@ -32,17 +32,36 @@ _LATE = {
 _LAST_PORT = 65_535
 
 
+@dataclass(slots=True)
+class Listening:
+    """What one child listens on. Several children at one address have a socket each: on a shared one whichever is
+    awake would take all connections. It stays open in its child and in the parent; the other children close it.
+    """
+
+    sock: socket.socket
+    another: Callable[[socket.socket], socket.socket]
+
+    @property
+    def is_open(self) -> bool:
+        """False after `leave` until `join`."""
+        return self.sock.fileno() >= 0
+
+    def leave(self) -> None:
+        """Whoever would wait here is sent to the other sockets of the address."""
+        self.sock.close()
+
+    def join(self, other: Listening) -> None:
+        """Takes part again, beside another one that is open, once it listens."""
+        self.sock = self.another(other.sock)
+
+
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A process to be. `work` runs in it until SIGTERM, and may raise `ConfigurationError`.
-
-    `listening` stays open in this child and in the parent, so that callers wait while a child is started again; the
-    other children close it.
-    """
+    """A process to be. `work` runs in it until SIGTERM, and may raise `ConfigurationError`."""
 
     name: str
     work: Callable[[], None]
-    listening: socket.socket | None = None
+    listening: Listening | None = None
 
 
 def configured(settings: Settings) -> list[str]:
@@ -88,17 +107,25 @@ def make_children(
         import_module(name)
     settings = settings.model_copy(update={"heartbeat_file": None})  # the parent answers for all of them
     children, place = [], 0
-    api: Callable[[], None] | None = None
-    listening: socket.socket | None = None
+    app: Any = None
+    listening: Listening | None = None
     for name, service in zip(names_of(services), services, strict=True):
         module = import_module(MODULES[service])
         if service == API:
-            if api is None:
-                listening, app = module.open_address(settings), module.create_app(settings)
+            if listening is None:
+                listening, app = (
+                    Listening(module.open_address(settings), module.another_at),
+                    module.create_app(settings),
+                )
                 app = around(app) if around else app
-                api = partial(module.serve, settings, listening=listening, app=app)
-            children.append(Child(name, api, listening))
+            else:
+                listening = Listening(module.another_at(listening.sock), module.another_at)
+            children.append(Child(name, partial(_serve, module, settings, listening, app), listening))
         else:
             own, place = with_own_metrics(settings, place), place + 1
             children.append(Child(name, partial(process.serve, service, own, module.run)))
     return children
+
+
+def _serve(api: Any, settings: Settings, listening: Listening, app: Any) -> None:
+    api.serve(settings, listening=listening.sock, app=app)

@@ -19,7 +19,7 @@ from structlog.stdlib import get_logger
 from leadstream_cli.errors_text import DONE, WRONG_USE
 from leadstream_cli.restarts import how_it_ended
 from leadstream_cli.serving.child import PARENT_SIGNALS, become
-from leadstream_cli.serving.children import Child
+from leadstream_cli.serving.children import Child, Listening
 from leadstream_cli.serving.keeping import Kept
 from leadstream_cli.serving.words import Words
 from leadstream_events.garbage import keep_what_is_loaded
@@ -127,9 +127,22 @@ class Parent:
             logger.error("refuses its settings; everything is stopped", child=kept.child.name)
             self._stop(WRONG_USE)
             return
+        self._leave_the_address(kept)
         logger.warning("started again soon", child=kept.child.name, how=how_it_ended(code), in_s=pause_s)
 
+    def _beside(self, kept: Kept) -> list[tuple[Kept, Listening]]:
+        """The other children at the same address whose sockets are open."""
+        others = ((each, each.child.listening) for each in self._kept if each is not kept)
+        return [(each, listening) for each, listening in others if listening and listening.is_open]
+
+    def _leave_the_address(self, kept: Kept) -> None:
+        """Callers go to a child that runs; the last open socket stays, so that they wait where there is none."""
+        if kept.child.listening and any(each.pid is not None for each, _ in self._beside(kept)):
+            kept.child.listening.leave()
+
     def _start(self, kept: Kept, now: float) -> None:
+        if kept.child.listening and not kept.child.listening.is_open:
+            kept.child.listening.join(self._beside(kept)[0][1])
         parent = os.getpid()
         told_by = {"NOTIFY_SOCKET": self._words.address, "WATCHDOG_USEC": str(int(self._silent_s * 1_000_000))}
         siblings = [other.child for other in self._kept]

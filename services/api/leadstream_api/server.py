@@ -117,6 +117,20 @@ def open_address(settings: Settings) -> socket.socket:
     return listen(settings.api_host, settings.api_port)
 
 
+def another_at(listening: socket.socket) -> socket.socket:
+    """Returns a second socket at the same address: the kernel spreads connections over those that listen.
+
+    SO_REUSEPORT, socket(7). It is set only now, so that an address which somebody else has is refused as ever.
+    """
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock = socket.socket(listening.family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind(listening.getsockname())
+    sock.set_inheritable(True)
+    return sock
+
+
 def serve(settings: Settings, *, listening: socket.socket | None = None, app: Any = None) -> None:
     """Serves until SIGTERM or SIGINT; the ready line names the address.
 

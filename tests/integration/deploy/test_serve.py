@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.house import House
@@ -75,6 +77,39 @@ def test_callers_wait_while_the_api_is_started_again(house: House) -> None:
     leads = asyncio.run(house.post_leads(1))
     asyncio.run(house.settled(leads))
     assert len(pids_of(serve, "api")) == 2
+
+
+def taken_by(house: House, pids: list[int]) -> list[int]:
+    """How many of 60 connections, kept open as a proxy does, each process takes."""
+
+    def open_files() -> list[int]:
+        return [len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids]
+
+    before = open_files()
+    with ExitStack() as stack:
+        for _ in range(60):
+            client = stack.enter_context(httpx.Client(base_url=house.base, trust_env=False, timeout=60.0))
+            assert client.get("/health/live").status_code == 200
+        return [now - had for now, had in zip(open_files(), before, strict=True)]
+
+
+def test_two_apis_share_connections_also_after_one_was_started_again(tmp_path: Path) -> None:
+    services = ["api", "api", "fanout", "mailer", "projections"]
+    with House(tmp_path / "house", appendfsync="no") as house:
+        serve = ServiceProcess(
+            ["serve", *services],
+            env=house.env | {"LEADSTREAM_API_PORT": str(house.port)},
+            output=house.folder / "serve.log",
+            ready_line=f"children={len(services)}",
+            cwd=house.folder,
+        )
+        house.processes = {"serve": serve}
+        house.start()
+        first, second = (pids_of(serve, name)[-1] for name in ("api-1", "api-2"))
+        assert min(taken_by(house, [first, second])) >= 10  # fewer by chance once in ten million runs
+        os.kill(first, signal.SIGKILL)
+        eventually_sync(lambda: serve.text().count("api ready on") == 3, "the API to listen again")
+        assert min(taken_by(house, [pids_of(serve, "api-1")[-1], second])) >= 10
 
 
 def test_every_service_ends_after_the_parent_was_killed(house: House) -> None:

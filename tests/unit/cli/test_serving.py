@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import ExitStack, suppress
+
 import pytest
 
+from leadstream_api.server import another_at
 from leadstream_cli.commands import serve
 from leadstream_cli.restarts import STEADY_S, backoff_s, failures_after, how_it_ended
-from leadstream_cli.serving.children import MODULES, Child, configured, names_of, with_own_metrics
+from leadstream_cli.serving.children import MODULES, Child, Listening, configured, names_of, with_own_metrics
 from leadstream_cli.serving.keeping import Kept
 from leadstream_events.errors import ConfigurationError
 from leadstream_events.settings import Settings
@@ -18,6 +22,43 @@ def kept() -> Kept:
 
 def test_the_command_offers_every_service() -> None:
     assert list(serve.SERVICES) == list(MODULES)
+
+
+def accepted(sock: socket.socket) -> int:
+    """How many connections wait on it."""
+    sock.setblocking(False)
+    number = 0
+    with suppress(BlockingIOError):
+        while True:
+            sock.accept()[0].close()
+            number += 1
+    return number
+
+
+def test_who_has_left_an_address_is_sent_no_connections_until_he_joins_again() -> None:
+    with ExitStack() as stack:
+        one = Listening(stack.enter_context(socket.create_server(("127.0.0.1", 0))), another_at)
+        two = Listening(stack.enter_context(another_at(one.sock)), another_at)
+        two.sock.listen()
+        address = one.sock.getsockname()
+
+        def call() -> None:
+            for _ in range(40):
+                stack.enter_context(socket.create_connection(address))
+
+        call()
+        shares = accepted(one.sock), accepted(two.sock)
+        assert sum(shares) == 40 and min(shares) > 0
+        one.leave()
+        assert not one.is_open
+        call()
+        assert accepted(two.sock) == 40
+        one.join(two)
+        stack.enter_context(one.sock).listen()
+        call()
+        assert accepted(one.sock) > 0
+        with pytest.raises(OSError, match="in use"):  # nobody else can have the address
+            socket.create_server(address)
 
 
 @pytest.mark.parametrize(
