@@ -21,6 +21,15 @@ def spool_facts(data_dir: Path) -> dict[str, str]:
         return {}
 
 
+def leads_in_the_spool(data_dir: Path) -> int:
+    """How many leads are still to be merged into Redis."""
+    try:
+        with closing(sqlite3.connect(f"file:{data_dir / 'spool.db'}?mode=rw", uri=True)) as spool:
+            return int(spool.execute("SELECT count(*) FROM leads").fetchone()[0])
+    except sqlite3.OperationalError:  # no file, or no table in it
+        return 0
+
+
 def known_to_the_fallback(data_dir: Path, subscribers: Sequence[str] = ()) -> bool:
     """True when the API has looked, and found every one of these subscribers."""
     directory = spool_facts(data_dir).get("directory")
