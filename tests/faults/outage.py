@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import itertools
 import math
 import os
 import signal
-import sqlite3
 import sys
 import tempfile
 import time
@@ -26,6 +24,7 @@ from pathlib import Path
 import httpx
 
 from tests.support.house import House, Report
+from tests.support.spool_facts import leads_in_the_spool
 from tests.support.waiting import eventually
 
 STOP, KILL, FREEZE, KILL_API = "stop", "kill", "freeze", "kill-api"
@@ -177,8 +176,7 @@ async def _posted(load: Load, count: float) -> bool:
 
 async def merged(house: House) -> bool:
     """True when nothing waits in the spool."""
-    with contextlib.closing(sqlite3.connect(house.folder / "data" / "spool.db")) as database:
-        return int(database.execute("SELECT COUNT(*) FROM leads").fetchone()[0]) == 0
+    return leads_in_the_spool(house.folder / "data") == 0
 
 
 async def _arrived(house: House) -> int:

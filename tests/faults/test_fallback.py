@@ -24,6 +24,7 @@ from tests.faults import outage
 from tests.support.house import House
 from tests.support.ports import free_port
 from tests.support.process import ServiceProcess
+from tests.support.spool_facts import in_spool, spool_facts
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -168,23 +169,12 @@ async def arrived(house: House, count: int) -> bool:
 
 async def looked(house: House, subscribers: int) -> bool:
     """True when the spool's snapshot holds this many subscribers."""
-    return str(in_spool(house, "SELECT value FROM facts WHERE name = 'directory'")).count("@example.com") >= subscribers
+    return spool_facts(house.folder / "data").get("directory", "").count("@example.com") >= subscribers
 
 
 async def sent_in_spool(house: House, count: int) -> bool:
     """True when the spool knows of this many mails that their server has taken them."""
-    return in_spool(house, "SELECT COUNT(*) FROM mails WHERE state = 'sent'") == count
-
-
-def in_spool(house: House, query: str) -> object:
-    """The first value of the first row; None where there is none, and as long as the API has not made the tables."""
-    with (
-        contextlib.closing(sqlite3.connect(house.folder / "data" / "spool.db")) as database,
-        contextlib.suppress(sqlite3.OperationalError),
-    ):
-        row = database.execute(query).fetchone()
-        return row[0] if row else None
-    return None
+    return in_spool(house.folder / "data", "SELECT COUNT(*) FROM mails WHERE state = 'sent'") == [(count,)]
 
 
 async def kept(house: House, count: int) -> bool:

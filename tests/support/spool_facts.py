@@ -10,24 +10,26 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+
+
+def in_spool(data_dir: Path, query: str) -> list[Any]:
+    """The rows that the spool answers a query with; none as long as the API has made no file, or no tables in it."""
+    try:
+        with closing(sqlite3.connect(f"file:{data_dir / 'spool.db'}?mode=rw", uri=True)) as spool:
+            return spool.execute(query).fetchall()
+    except sqlite3.OperationalError:
+        return []
 
 
 def spool_facts(data_dir: Path) -> dict[str, str]:
-    """Names and values; empty while there is no such table yet."""
-    try:
-        with closing(sqlite3.connect(f"file:{data_dir / 'spool.db'}?mode=rw", uri=True)) as spool:
-            return dict(spool.execute("SELECT name, value FROM facts").fetchall())
-    except sqlite3.OperationalError:  # no file, or no table in it
-        return {}
+    """Names and values."""
+    return dict(in_spool(data_dir, "SELECT name, value FROM facts"))
 
 
-def leads_in_the_spool(data_dir: Path) -> int:
-    """How many leads are still to be merged into Redis."""
-    try:
-        with closing(sqlite3.connect(f"file:{data_dir / 'spool.db'}?mode=rw", uri=True)) as spool:
-            return int(spool.execute("SELECT count(*) FROM leads").fetchone()[0])
-    except sqlite3.OperationalError:  # no file, or no table in it
-        return 0
+def leads_in_the_spool(data_dir: Path) -> int | None:
+    """How many leads are still to be merged into Redis; None while there is no spool."""
+    return next((count for (count,) in in_spool(data_dir, "SELECT COUNT(*) FROM leads")), None)
 
 
 def known_to_the_fallback(data_dir: Path, subscribers: Sequence[str] = ()) -> bool:
