@@ -8,9 +8,9 @@ stream, and the answer says when it ended there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from leadstream_cli.raw_entry import RawEntry, raw_entry
 from leadstream_cli.revealing import reveal
@@ -25,6 +25,9 @@ SCAN = 1_000_000
 # Sealed leads are opened here one by one: an address in them is not found on the server.
 SCAN_SEALED = 100_000
 PAGE = 1_000
+
+_Page: TypeAlias = tuple[int, bytes, list[RawEntry]]
+"""Entries looked at, the last id of them, and those that are wanted."""
 
 # Returns {entries looked at, last id, {id, ...} of entries whose data or subject holds the text}.
 _PAGE_WITH = """
@@ -125,20 +128,14 @@ async def newest_with(
 
     Ends early once entries of so many `leads` were found.
     """
-    out: list[RawEntry] = []
-    looked, position = 0, "+"
     # The server's `lower` knows ASCII only, as does this.
     needle = "".join(char.lower() if char.isascii() else char for char in text)
-    while looked < scan:
+
+    async def page(position: str) -> _Page:
         count, last, ids = await client.eval(_PAGE_WITH, 1, key, position, PAGE, needle)
-        out += await _read(client, key, partition, ids, holds) if ids else []
-        looked += int(count)
-        if count < PAGE:
-            return out, True
-        if leads is not None and len({entry.fields.get("subject") for entry in out}) >= leads:
-            return out, False
-        position = f"({last.decode()}"
-    return out, False
+        return int(count), last, await _read(client, key, partition, ids, holds) if ids else []
+
+    return await _newest(page, scan, leads)
 
 
 async def _newest_opened(
@@ -151,18 +148,28 @@ async def _newest_opened(
     leads: int | None = None,
 ) -> tuple[list[RawEntry], bool]:
     """As `newest_with`, with each lead opened before it is looked at."""
+
+    async def page(position: str) -> _Page:
+        found = await client.xrevrange(key, position, "-", count=PAGE)
+        opened = await reveal(client, [raw_entry(key, partition, *item) for item in found])
+        return len(found), found[-1][0] if found else b"", [entry for entry in opened if holds(entry)]
+
+    return await _newest(page, scan, leads)
+
+
+async def _newest(page: Callable[[str], Awaitable[_Page]], scan: int, leads: int | None) -> tuple[list[RawEntry], bool]:
+    """Asks page by page, from the newest on, as `newest_with` says."""
     out: list[RawEntry] = []
     looked, position = 0, "+"
     while looked < scan:
-        page = await client.xrevrange(key, position, "-", count=PAGE)
-        opened = await reveal(client, [raw_entry(key, partition, *item) for item in page])
-        out += [entry for entry in opened if holds(entry)]
-        looked += len(page)
-        if len(page) < PAGE:
+        count, last, found = await page(position)
+        out += found
+        looked += count
+        if count < PAGE:
             return out, True
         if leads is not None and len({entry.fields.get("subject") for entry in out}) >= leads:
             return out, False
-        position = f"({page[-1][0].decode()}"
+        position = f"({last.decode()}"
     return out, False
 
 
