@@ -113,10 +113,8 @@ def make_children(
         module = import_module(MODULES[service])
         if service == API:
             if listening is None:
-                listening, app = (
-                    Listening(module.open_address(settings), module.another_at),
-                    module.create_app(settings),
-                )
+                listening = Listening(module.open_address(settings), module.another_at)
+                app = module.create_app(settings)
                 app = around(app) if around else app
             else:
                 listening = Listening(module.another_at(listening.sock), module.another_at)

@@ -22,6 +22,8 @@ from prometheus_client import (
     generate_latest,
 )
 
+from leadstream_events.runtime.hooks import series
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _METHODS = frozenset(("GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"))
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -55,11 +57,10 @@ class Metrics:
         self._reported = Counter(
             "leadstream_api_webhook_events", "What providers reported", ["provider", "result"], registry=self.registry
         )
-        self._children: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
 
     def accepted(self, door: str, mode: str, seconds: float) -> None:
         """A lead was taken."""
-        self._child(self._accepted, door, mode).inc()
+        series(self._accepted, door, mode).inc()
         self._append.observe(seconds)
 
     def repeated(self, door: str) -> None:
@@ -80,14 +81,7 @@ class Metrics:
 
     def responded(self, method: str, route: str, status: int) -> None:
         """An answer started. `route` is the template of the path, never the path itself."""
-        self._child(self._responses, method if method in _METHODS else "other", route, str(status)).inc()
-
-    def _child(self, counter: Counter, *labels: str) -> Counter:
-        """Looked up without the library, which checks and locks each time."""
-        child = self._children.get((counter, labels))
-        if child is None:
-            child = self._children[counter, labels] = counter.labels(*labels)
-        return child
+        series(self._responses, method if method in _METHODS else "other", route, str(status)).inc()
 
     def text(self) -> bytes:
         """The exposition text, format version 0.0.4."""

@@ -95,15 +95,23 @@ def _is_loopback(host: str) -> bool:
 def listen(host: str, port: int) -> socket.socket:
     """Returns a bound socket; `ConfigurationError` when the address cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, port))
+        return _bound(family, (host, port), socket.SO_REUSEADDR)
     except OSError as error:
-        sock.close()
         raise ConfigurationError(
             f"LEADSTREAM_API_HOST, LEADSTREAM_API_PORT: cannot listen on {host}:{port}: {error.strerror}"
         ) from None
+
+
+def _bound(family: int, address: Any, *options: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        for option in options:
+            sock.setsockopt(socket.SOL_SOCKET, option, 1)
+        sock.bind(address)
+    except OSError:
+        sock.close()
+        raise
     sock.set_inheritable(True)
     return sock
 
@@ -123,12 +131,7 @@ def another_at(listening: socket.socket) -> socket.socket:
     SO_REUSEPORT, socket(7). It is set only now, so that an address which somebody else has is refused as ever.
     """
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    sock = socket.socket(listening.family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    sock.bind(listening.getsockname())
-    sock.set_inheritable(True)
-    return sock
+    return _bound(listening.family, listening.getsockname(), socket.SO_REUSEADDR, socket.SO_REUSEPORT)
 
 
 def serve(settings: Settings, *, listening: socket.socket | None = None, app: Any = None) -> None:

@@ -35,7 +35,7 @@ from leadstream_projections.store import Store
 logger = get_logger("leadstream.projections")
 
 SERVICE = "projections"
-# Of each of three streams: what one group reads at once must fit twice into the memory of all groups (`Memory`).
+# Of each of three streams: what one group reads at once must fit into the memory of all groups (`Memory`), with room.
 BATCH = 200
 # Counters may lag this much: a small batch costs nearly as much as a large one.
 LINGER_S = 0.2

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import OrderedDict, deque
 
 from leadstream_events import keys, logs, scripts
 from leadstream_events.effects import Argument
@@ -46,7 +46,7 @@ class Limiter:
 
     def __init__(self, patience_s: float) -> None:
         self._patience_s = patience_s
-        self._windows: dict[str, LocalWindow] = {}
+        self._windows: OrderedDict[str, LocalWindow] = OrderedDict()
         self._away_until_s = 0.0
 
     async def wait_s(self, client: Client, name: str, rate: Rate) -> float:
@@ -86,6 +86,6 @@ class Limiter:
         found = self._windows.get(name)
         if found is None or found.rate != rate:
             if len(self._windows) >= _MOST_WINDOWS:  # names of logins come from outside: forget the oldest
-                self._windows.pop(next(iter(self._windows)))
+                self._windows.popitem(last=False)
             found = self._windows[name] = LocalWindow(rate)
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -47,7 +48,7 @@ class Certificates:
 
     def __init__(self, get: Fetch) -> None:
         self._get = get
-        self._kept: dict[str, x509.Certificate] = {}
+        self._kept: OrderedDict[str, x509.Certificate] = OrderedDict()
 
     def known(self, url: str) -> bool:
         """True when nothing has to be fetched."""
@@ -62,7 +63,7 @@ class Certificates:
             except ValueError:
                 raise refused() from None
             if len(self._kept) >= _MOST_CERTIFICATES:
-                self._kept.pop(next(iter(self._kept)))
+                self._kept.popitem(last=False)
             self._kept[url] = found
         return found
 
