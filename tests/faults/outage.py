@@ -24,7 +24,7 @@ from pathlib import Path
 import httpx
 
 from tests.support.house import House, Report
-from tests.support.spool_facts import leads_in_the_spool
+from tests.support.spool_facts import in_spool, leads_in_the_spool
 from tests.support.waiting import eventually
 
 STOP, KILL, FREEZE, KILL_API = "stop", "kill", "freeze", "kill-api"
@@ -157,6 +157,7 @@ async def run(house: House, how: str, seconds: float, rate: float, subscribers: 
     began_s, before = time.monotonic(), await _arrived(house)
     if how == KILL_API:
         await asyncio.sleep(seconds / 2)
+        await eventually(lambda: frozen_between_mails(house), "the API to have no mail under way")
         await asyncio.to_thread(house.processes["api"].restart)
     await asyncio.sleep(max(0.0, began_s + seconds - time.monotonic()))
     meanwhile = await _arrived(house) - before
@@ -177,6 +178,18 @@ async def _posted(load: Load, count: float) -> bool:
 async def merged(house: House) -> bool:
     """True when nothing waits in the spool."""
     return leads_in_the_spool(house.folder / "data") == 0
+
+
+async def frozen_between_mails(house: House) -> bool:
+    """Stops the API; true when it has no mail under way, so that a kill doubles none; else it goes on.
+
+    A mail is on disk as under way before anybody dials. One whose answer is not on disk yet would go twice, marked.
+    """
+    os.kill(house.processes["api"].pid, signal.SIGSTOP)
+    if not in_spool(house.folder / "data", "SELECT 1 FROM mails WHERE state = 'sending'"):
+        return True
+    os.kill(house.processes["api"].pid, signal.SIGCONT)
+    return False
 
 
 async def _arrived(house: House) -> int:
