@@ -6,16 +6,19 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
+import structlog
 from redis.exceptions import BusyLoadingError
 
 from leadstream_cli.embedded import EmbeddedServer
+from leadstream_events.effects import Settlement, count
 from leadstream_events.redis_client import Client, connect
+from leadstream_events.runtime.delivery import Delivery
 from leadstream_events.runtime.policy import ConsumerPolicy
-from tests.integration.runtime.harness import GROUP, LONG_LEASE, Running, counted, running
+from tests.integration.runtime.harness import GROUP, HANDLED, LONG_LEASE, Running, counted, running
 from tests.support.entries import LEADS, add_lead, pending
 from tests.support.redis_server import ServerFactory
 from tests.support.waiting import eventually
@@ -191,6 +194,31 @@ async def test_a_killed_server_that_comes_back_is_worked_on_again(fresh_server: 
             await finished(client, ids)
             assert await counted(client) == dict.fromkeys(ids, 1)
         await me.hooks.until(lambda: me.consumer.trouble is None)
+
+
+async def test_a_batch_that_alone_met_trouble_says_when_it_goes_on(
+    server: EmbeddedServer, fresh_server: ServerFactory
+) -> None:
+    """The consumer reads nothing while a batch is under way, so it may never notice: an operator waits for the end."""
+    other = fresh_server(port=0)
+    port = int(other.url.rpartition(":")[2].partition("/")[0])
+    async with client_of(server) as client, client_of(other) as asked:
+
+        async def handle(batch: Sequence[Delivery]) -> list[Settlement]:
+            await asked.ping()
+            return [Settlement(item.stream, item.entry_id, (count(HANDLED, item.entry_id),)) for item in batch]
+
+        other.kill()
+        with structlog.testing.capture_logs() as lines:
+            async with running(server.url, policy=LONG_LEASE, handle=handle) as me:
+                entry = await add_lead(client)
+                await me.hooks.until(lambda: me.hooks.counts["trouble:down"])
+                await asyncio.to_thread(fresh_server, other.data_dir, port=port)
+                await finished(client, [entry])
+                assert me.consumer.trouble is None
+        said = [line["event"] for line in lines if line["event"].startswith("redis")]
+        assert said == ["redis cannot take work; the batch waits", "redis takes work again; the batch goes on"]
+        assert await counted(client) == {entry: 1}
 
 
 async def test_a_server_that_loads_its_data_is_waited_for(fresh_server: ServerFactory) -> None:

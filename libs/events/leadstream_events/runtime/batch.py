@@ -94,6 +94,7 @@ class BatchHandler:
                 self._hooks.trouble(trouble.cause.value)
                 await asyncio.sleep(backoff_s(failures, self._policy, random.random()))
         if failures:
+            logger.info("redis takes work again; the batch goes on", group=self._group)
             self._hooks.recovered()
         done = await self.consumer.settle_all(settlements)
         spans.end()
