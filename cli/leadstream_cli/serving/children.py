@@ -54,6 +54,10 @@ class Listening:
         """Takes part again, beside another one that is open, once it listens."""
         self.sock = self.another(other.sock)
 
+    def take(self, other: Listening) -> None:
+        """Takes over another's open socket and whoever waits there; the other has left, then."""
+        self.sock, other.sock = other.sock, self.sock
+
 
 @dataclass(frozen=True, slots=True)
 class Child:

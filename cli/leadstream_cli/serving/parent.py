@@ -136,13 +136,27 @@ class Parent:
         return [(each, listening) for each, listening in others if listening and listening.is_open]
 
     def _leave_the_address(self, kept: Kept) -> None:
-        """Callers go to a child that runs; the last open socket stays, so that they wait where there is none."""
-        if kept.child.listening and any(each.pid is not None for each, _ in self._beside(kept)):
+        """Callers go to a child that answers; the last open socket stays, so that they wait where there is none."""
+        if kept.child.listening and any(each.ready for each, _ in self._beside(kept)):
             kept.child.listening.leave()
 
-    def _start(self, kept: Kept, now: float) -> None:
+    def _return_to_the_address(self, kept: Kept) -> None:
+        """With a socket of its own, or with that of one that does not run, where callers wait for nobody."""
         if kept.child.listening and not kept.child.listening.is_open:
-            kept.child.listening.join(self._beside(kept)[0][1])
+            beside = self._beside(kept)
+            unanswered = [listening for each, listening in beside if each.pid is None]
+            if unanswered:
+                kept.child.listening.take(unanswered[0])
+            else:
+                kept.child.listening.join(beside[0][1])
+
+    def _start(self, kept: Kept, now: float) -> None:
+        try:
+            self._return_to_the_address(kept)
+        except OSError as error:  # the interface is gone, or there are no file descriptors left
+            pause_s = kept.ended(now)
+            logger.error("cannot listen now", child=kept.child.name, reason=error.strerror, in_s=pause_s)
+            return
         parent = os.getpid()
         told_by = {"NOTIFY_SOCKET": self._words.address, "WATCHDOG_USEC": str(int(self._silent_s * 1_000_000))}
         siblings = [other.child for other in self._kept]

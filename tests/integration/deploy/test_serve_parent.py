@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.integration.deploy.notify_socket import NotifySocket
+from tests.support.ports import free_port
 from tests.support.process import ServiceProcess
-from tests.support.waiting import eventually_sync, process_runs
+from tests.support.waiting import DEADLINE_S, eventually_sync, process_runs
 
 ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="leadstream serve needs Linux")
 
 
 def family(tmp_path: Path, *children: str, **env: str) -> ServiceProcess:
-    known = {"FAMILY_REFUSE": str(tmp_path / "refuse")}
+    known = {"FAMILY_REFUSE": str(tmp_path / "refuse"), "FAMILY_DAWDLE": str(tmp_path / "dawdle")}
     output = tmp_path / "log"
     return ServiceProcess(children, env=known | env, output=output, module="tests.support.family", cwd=ROOT)
 
@@ -106,3 +109,34 @@ def test_a_setting_that_becomes_wrong_later_takes_nobody_else_down(tmp_path: Pat
         os.kill(pids_of(process, "refuses")[0], signal.SIGTERM)
         eventually_sync(lambda: len(pids_of(process, "refuses")) >= 3, "two more tries")
         assert process_runs(pids_of(process, "steady")[0]) and process.alive()
+
+
+def test_callers_who_wait_where_nobody_runs_are_answered_by_the_first_that_is_back(tmp_path: Path) -> None:
+    port = free_port()
+    with family(tmp_path, "dawdles", "answers", FAMILY_PORT=str(port)) as process, ExitStack() as stack:
+        wait_ready(process)
+        os.kill(process.pid, signal.SIGSTOP)
+        for name in ("dawdles", "answers"):
+            os.kill(pids_of(process, name)[0], signal.SIGKILL)
+        (tmp_path / "refuse").touch()
+        (tmp_path / "dawdle").touch()
+        os.kill(process.pid, signal.SIGCONT)
+        eventually_sync(lambda: len(pids_of(process, "dawdles")) == 2, "the first to be back")
+        calls = [stack.enter_context(socket.create_connection(("127.0.0.1", port), DEADLINE_S)) for _ in range(20)]
+        (tmp_path / "dawdle").unlink()
+        assert {call.recv(64) for call in calls} == {b"dawdles"}
+
+
+def test_an_address_is_not_left_for_one_that_does_not_listen_yet(tmp_path: Path) -> None:
+    port = free_port()
+    with family(tmp_path, "dawdles", "answers", FAMILY_PORT=str(port)) as process:
+        wait_ready(process)
+        (tmp_path / "dawdle").touch()
+        os.kill(pids_of(process, "dawdles")[0], signal.SIGKILL)
+        eventually_sync(lambda: len(pids_of(process, "dawdles")) == 2, "it to be started again")
+        (tmp_path / "refuse").touch()
+        os.kill(pids_of(process, "answers")[0], signal.SIGKILL)
+        eventually_sync(lambda: len(told(process, "started again soon")) == 2, "the other one to be missed")
+        with socket.create_connection(("127.0.0.1", port), DEADLINE_S) as call:
+            (tmp_path / "refuse").unlink()
+            assert call.recv(64) == b"answers"
