@@ -32,6 +32,11 @@ async def test_many_workers_at_once_reserve_no_more_than_purchased(client: Clien
     assert await usage(client) == (0, 10)
 
 
+async def test_more_mails_than_one_call_takes_are_granted_in_order(client: Client) -> None:
+    assert await reserve(client, [wanted(n, 3_000) for n in range(4_500)]) == [True] * 3_000 + [False] * 1_500
+    assert await usage(client) == (0, 3_000)
+
+
 async def test_reserving_again_is_granted_and_changes_nothing(client: Client) -> None:
     assert await reserve(client, [wanted(1, purchased=1)]) == [True]
     assert await reserve(client, [wanted(1, purchased=1), wanted(1, purchased=1)]) == [True, True]

@@ -11,6 +11,9 @@ from leadstream_events.effects import Argument
 from leadstream_events.envelope import rfc3339
 from leadstream_events.redis_client import Client
 
+# Redis serves nobody else meanwhile and takes a million arguments; a batch of leads may mean any number of mails.
+_AT_ONCE = 2_000
+
 
 def member(email_id: str, number: int) -> str:
     """What stands for a mail's reservation; a redriven mail has a further one, so that late news of the first one's
@@ -43,11 +46,13 @@ def _keys(subscriber_ids: Sequence[str]) -> list[str]:
 
 async def reserve(client: Client, wanted: Sequence[Reservation]) -> list[bool]:
     """Reserves one purchased lead per mail; False where none is left. Repeating a mail changes nothing."""
-    if not wanted:
-        return []
-    args: list[Argument] = [part for item in wanted for part in (item.email_id, item.purchased)]
-    replies = await scripts.run(client, scripts.RESERVE, _keys([item.subscriber_id for item in wanted]), args)
-    return [reply == 1 for reply in replies]
+    granted: list[bool] = []
+    for first in range(0, len(wanted), _AT_ONCE):
+        some = wanted[first : first + _AT_ONCE]
+        args: list[Argument] = [part for item in some for part in (item.email_id, item.purchased)]
+        replies = await scripts.run(client, scripts.RESERVE, _keys([item.subscriber_id for item in some]), args)
+        granted += [reply == 1 for reply in replies]
+    return granted
 
 
 async def settle(client: Client, ended: Sequence[Settled]) -> None:

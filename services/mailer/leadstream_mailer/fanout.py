@@ -109,13 +109,15 @@ _Requests = dict[str, tuple[Effect, ...]]
 
 async def _make_requests(batch: Sequence[Delivery], due: Sequence[list[Candidate]], now: datetime) -> list[_Requests]:
     """Every request per delivery, made while Redis is asked which of them are refused: few are."""
-    await asyncio.sleep(0)  # until it has been asked
-    return [
-        {mail.email_id: request(mail, event, delivery.entry_id, delivery.partition, now) for mail in mails}
-        if (event := delivery.event)
-        else {}
-        for delivery, mails in zip(batch, due, strict=True)
-    ]
+    made: list[_Requests] = []
+    for delivery, mails in zip(batch, due, strict=True):
+        await asyncio.sleep(0)  # the question must be sent, and its answer read before it counts as late
+        requests: _Requests = {}
+        if event := delivery.event:
+            for mail in mails:
+                requests[mail.email_id] = request(mail, event, delivery.entry_id, delivery.partition, now)
+        made.append(requests)
+    return made
 
 
 def _without(refused: set[str], delivery: Delivery, requests: _Requests) -> tuple[Effect, ...]:

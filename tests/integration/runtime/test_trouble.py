@@ -15,6 +15,7 @@ from redis.exceptions import BusyLoadingError
 
 from leadstream_cli.embedded import EmbeddedServer
 from leadstream_events.effects import Settlement, count
+from leadstream_events.errors import Permanent
 from leadstream_events.redis_client import Client, connect
 from leadstream_events.runtime.delivery import Delivery
 from leadstream_events.runtime.policy import ConsumerPolicy
@@ -196,8 +197,9 @@ async def test_a_killed_server_that_comes_back_is_worked_on_again(fresh_server: 
         await me.hooks.until(lambda: me.consumer.trouble is None)
 
 
+@pytest.mark.parametrize("bad", [False, True])
 async def test_a_batch_that_alone_met_trouble_says_when_it_goes_on(
-    server: EmbeddedServer, fresh_server: ServerFactory
+    server: EmbeddedServer, fresh_server: ServerFactory, bad: bool
 ) -> None:
     """The consumer reads nothing while a batch is under way, so it may never notice: an operator waits for the end."""
     other = fresh_server(port=0)
@@ -206,6 +208,8 @@ async def test_a_batch_that_alone_met_trouble_says_when_it_goes_on(
 
         async def handle(batch: Sequence[Delivery]) -> list[Settlement]:
             await asked.ping()
+            if bad:
+                raise Permanent("bad", "this one can never be handled")
             return [Settlement(item.stream, item.entry_id, (count(HANDLED, item.entry_id),)) for item in batch]
 
         other.kill()
@@ -214,11 +218,12 @@ async def test_a_batch_that_alone_met_trouble_says_when_it_goes_on(
                 entry = await add_lead(client)
                 await me.hooks.until(lambda: me.hooks.counts["trouble:down"])
                 await asyncio.to_thread(fresh_server, other.data_dir, port=port)
-                await finished(client, [entry])
+                await me.hooks.until(lambda: me.hooks.counts["settled:ack"])
                 assert me.consumer.trouble is None
+                assert me.hooks.counts["recovered"] == 1
         said = [line["event"] for line in lines if line["event"].startswith("redis")]
         assert said == ["redis cannot take work; the batch waits", "redis takes work again; the batch goes on"]
-        assert await counted(client) == {entry: 1}
+        assert await counted(client) == ({} if bad else {entry: 1})
 
 
 async def test_a_server_that_loads_its_data_is_waited_for(fresh_server: ServerFactory) -> None:

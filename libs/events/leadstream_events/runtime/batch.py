@@ -83,6 +83,7 @@ class BatchHandler:
             except Exception as error:
                 trouble = classify(error)
                 if trouble is None:
+                    self._note_end_of_trouble(failures)
                     spans.end(error)
                     await self._split(batch, error)
                     return
@@ -93,9 +94,7 @@ class BatchHandler:
                     )
                 self._hooks.trouble(trouble.cause.value)
                 await asyncio.sleep(backoff_s(failures, self._policy, random.random()))
-        if failures:
-            logger.info("redis takes work again; the batch goes on", group=self._group)
-            self._hooks.recovered()
+        self._note_end_of_trouble(failures)
         done = await self.consumer.settle_all(settlements)
         spans.end()
         ended = {(item.stream, entry_id) for item in settlements for entry_id in item.entry_ids}
@@ -105,6 +104,11 @@ class BatchHandler:
         await self._one_by_one(
             batch, [item for item, ok in zip(settlements, done, strict=True) if item.more and not ok]
         )
+
+    def _note_end_of_trouble(self, failures: int) -> None:
+        if failures:
+            logger.info("redis takes work again; the batch goes on", group=self._group)
+            self._hooks.recovered()
 
     async def _one_by_one(self, batch: Sequence[Delivery], refused: Sequence[Settlement]) -> None:
         """Some entry of these was somebody else's by now, so that none was finished: each one by itself, then."""
