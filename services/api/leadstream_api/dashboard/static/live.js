@@ -47,20 +47,20 @@ function onMarks(event) {
 }
 
 async function reload() {
+  clearTimeout(timer);
   timer = 0;
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-    if (!answer.ok || answer.redirected) return;
+    if (!answer.ok || answer.redirected) return; // gone, or to be logged in to: asking again would change nothing
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of document.querySelectorAll("[data-live]")) {
       const other = fresh.querySelector(`[data-live="${CSS.escape(part.dataset.live)}"]`);
       if (other && other.innerHTML !== part.innerHTML) put(part, other.innerHTML);
     }
   } catch {
-    // The next mark tries again.
-  } finally {
-    followUp();
+    // The server cannot be reached now: the next mark tries again, or the follow-up.
   }
+  followUp();
 }
 
 // What a page says is behind follows the log with a lag of its own, of which no mark tells.
