@@ -1,8 +1,10 @@
-"""The mailer's handler: token first, then the ledger, then SMTP, then the commit.
+"""The mailer's handler: limiter and ledger, then SMTP, then the commit.
 
-It holds no SMTP connection while it waits for a token, has at most as many mails begun as it has connections for
-(twice that without a limit, so that connections never idle), and sleeps until the moment at which the limiter or the
-breaker said to ask again. Every delivery ends in exactly one settlement, or is given back.
+No mail goes without a token. With limits the ledger is asked after it, so that no mail is begun before its turn;
+without any it is asked at the same time. It holds no SMTP connection while it waits for a token, has at most as many
+mails under way as it has connections for (`service.py`: more without a limit, so that connections never idle), and
+sleeps until the moment at which the limiter or the breaker said to ask again. Every delivery ends in exactly one
+settlement, or is given back.
 """
 
 from __future__ import annotations

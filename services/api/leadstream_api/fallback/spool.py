@@ -211,7 +211,7 @@ class Spool:
     async def write(
         self, mail: SpooledMail, outcomes: Sequence[Outcome] = (), start: tuple[int, str, str] | None = None
     ) -> None:
-        """Notes how far a mail has come, with what follows from it; `start`: (ms, @domain, name) of a send."""
+        """Notes how far a mail has come, with what follows from it; `start`: (ms, place, name) of a send."""
 
         def operation(db: sqlite3.Connection) -> None:
             db.execute("REPLACE INTO mails VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", _columns(mail))
@@ -231,7 +231,7 @@ class Spool:
         return await self.database.run(operation)
 
     async def starts(self, since_ms: int) -> list[tuple[int, str, str]]:
-        """The sends that started since then, as (ms, @domain, name); forgets older ones."""
+        """The sends that started since then, as (ms, place, name); forgets older ones."""
 
         def operation(db: sqlite3.Connection) -> list[tuple[int, str, str]]:
             db.execute("DELETE FROM starts WHERE at_ms < ?", (since_ms,))
