@@ -59,18 +59,23 @@ class Presence:
 
     def refused(self, cause: Backpressure) -> None:
         """Redis did not take something: start to probe."""
-        self.cause, self.detail = cause.cause, cause.detail
+        self._note(cause)
         if self._since_s is None:
             self._since_s, self._failed_probes = time.monotonic(), 0
-            _log.warning(
-                "redis cannot take leads; they go to the spool", cause=cause.cause.value, mend=MENDS.get(cause.cause)
-            )
             self._probing = asyncio.create_task(self._probe_until_back(), name="probe-redis")
             self.changed.set()
 
     async def stop(self) -> None:
         """Ends the probing."""
         await end(self._probing)
+
+    def _note(self, cause: Backpressure) -> None:
+        """Says each cause: a slow Redis may turn out to be a full one, which has another mend."""
+        if cause.cause is not self.cause:
+            _log.warning(
+                "redis cannot take leads; they go to the spool", cause=cause.cause.value, mend=MENDS.get(cause.cause)
+            )
+        self.cause, self.detail = cause.cause, cause.detail
 
     async def _probe_until_back(self) -> None:
         pause_s = _FIRST_PAUSE_S
@@ -83,7 +88,7 @@ class Presence:
                 cause = classify(error)
                 if cause is None:
                     raise
-                self.cause, self.detail = cause.cause, cause.detail
+                self._note(cause)
                 self._failed_probes += 1
                 self.changed.set()
             await asyncio.sleep(pause_s)

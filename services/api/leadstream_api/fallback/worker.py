@@ -182,6 +182,8 @@ class Worker:
             if not prepared and (await self._spool.depth()).leads:
                 await self._merger.prepare()
                 prepared = True
+            if self._presence.away:  # since the last step: asking a server that hangs would hold up the sending
+                return
             busy = {lead_id for lead_id, _ in self._sending.values()} | self._refused.keys()
             merged = await self._merger.merge_some(busy)
             if merged is None:
