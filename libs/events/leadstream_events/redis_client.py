@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
@@ -194,6 +195,16 @@ def classify(error: BaseException) -> Backpressure | None:
         known = _cause_in(text[:300])
         return Backpressure(known) if known else Backpressure(RedisCause.OTHER, text[:120])
     return None
+
+
+@contextlib.contextmanager
+def redis_may_refuse() -> Iterator[None]:
+    """For what may be left undone when Redis does not take it: ends the block at its trouble; bugs pass through."""
+    try:
+        yield
+    except Exception as error:
+        if classify(error) is None:
+            raise
 
 
 def _without_arguments(text: str) -> str:

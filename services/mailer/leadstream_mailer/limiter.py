@@ -17,7 +17,7 @@ from leadstream_events import refused_rounds, scripts, slowing
 from leadstream_events.domains import domain_of
 from leadstream_events.effects import Argument
 from leadstream_events.ids import new_id
-from leadstream_events.redis_client import Client, classify
+from leadstream_events.redis_client import Client, redis_may_refuse
 from leadstream_events.runtime.source import monotonic_s
 from leadstream_events.server_time import server_ms
 from leadstream_events.slow_down import FIRST, SlowDown
@@ -102,14 +102,11 @@ class Limiter:
         if not self._care.slow_down:
             return
         name = self._care.groups.of(domain_of(address))
-        try:
+        with redis_may_refuse():
             if await slowing.note(self._client, name, self._care.first_rate(address, FIRST)):
                 metrics.SLOW_DOWNS.inc()
                 logger.warning("a recipient domain asked for fewer mails; it gets fewer")
             self._looked_s = float("-inf")
-        except Exception as error:
-            if classify(error) is None:
-                raise
 
     async def give_back(self, tokens: Sequence[Token]) -> None:
         """Returns tokens whose send did not start (ZREM), in one round trip."""

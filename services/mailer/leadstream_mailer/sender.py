@@ -21,7 +21,7 @@ from leadstream_events import scripts
 from leadstream_events.directory import Directory, Snapshot
 from leadstream_events.effects import Argument, Settlement
 from leadstream_events.errors import RedisCause
-from leadstream_events.redis_client import Client, classify
+from leadstream_events.redis_client import Client, classify, redis_may_refuse
 from leadstream_events.runtime.consumer import Consumer
 from leadstream_events.runtime.delivery import Delivery, give_up
 from leadstream_events.runtime.source import monotonic_s
@@ -267,11 +267,8 @@ class Sender:
 
     async def _return(self, work: Coroutine[Any, Any, None]) -> None:
         """A token that Redis does not take back now is lost, which errs on the safe side."""
-        try:
+        with redis_may_refuse():
             await work
-        except Exception as error:
-            if classify(error) is None:
-                raise
 
     async def _settle(self, settlement: Settlement) -> bool:
         """True when it took effect. One that is cut short stays among the unsettled."""

@@ -19,7 +19,7 @@ from structlog.stdlib import get_logger
 from leadstream_events import effects, keys
 from leadstream_events.effects import Effect, Settlement, Verb
 from leadstream_events.errors import RedisCause
-from leadstream_events.redis_client import classify
+from leadstream_events.redis_client import classify, redis_may_refuse
 from leadstream_events.runtime.committer import Committer
 from leadstream_events.runtime.delivery import Delivery, give_up
 from leadstream_events.runtime.handler import Handler
@@ -131,8 +131,8 @@ class Consumer:
             stopping = asyncio.create_task(self._stopping.wait())
             try:
                 await asyncio.wait({loop, watch, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                if loop.done() and not loop.cancelled() and loop.exception():
-                    raise loop.exception()  # type: ignore[misc]
+                if loop.done() and not loop.cancelled():
+                    loop.result()
             finally:
                 await end(loop, watch, stopping)
         await self._drain()
@@ -177,7 +177,7 @@ class Consumer:
 
     async def _wait_for_room(self) -> int:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._policy.claim_every_s):
+            async with asyncio.timeout(self._until_upkeep_s(monotonic_s())):
                 await self._handler.wait_for_room()
         self.last_read_s = monotonic_s()
         return 0
@@ -189,9 +189,12 @@ class Consumer:
             await self._recovery.pause(self._policy.linger_s)
 
     def _block_s(self, now: float) -> float:
-        until_maintenance = max(0.001, self._maintained_s + self._policy.claim_every_s - now)
-        bounds = [self._policy.block_s, until_maintenance]
-        return min(*bounds, max(0.001, self._next_due_at_s - now))
+        return min(self._policy.block_s, self._until_upkeep_s(now), max(0.001, self._next_due_at_s - now))
+
+    def _until_upkeep_s(self, now: float) -> float:
+        """Until `_maintain` has something to do."""
+        renewal_s = self._renewed_s + self._policy.renew_every_s - now if self._in_flight else math.inf
+        return max(0.001, min(renewal_s, self._maintained_s + self._policy.claim_every_s - now))
 
     async def _maintain(self, now: float) -> int:
         """Renews leases, claims orphans and removes dead consumers, each when its time has come."""
@@ -234,8 +237,7 @@ class Consumer:
 
     async def _dead_letter(self, delivery: Delivery, cause: str, detail: str) -> None:
         logger.warning("entry given up", group=self.source.group, entry=delivery.entry_id, cause=cause)
-        settlement = give_up(delivery, self.source.group, cause, detail, datetime.now(UTC))
-        if await self.settle(settlement):
+        if await self.settle(give_up(delivery, self.source.group, cause, detail, datetime.now(UTC))):
             self._hooks.dead(cause)
 
     async def _watch(self) -> None:
@@ -253,6 +255,7 @@ class Consumer:
                     if classify(error) is None:
                         raise
                     continue
+                self.last_read_s = self.last_read_s if lag else now  # silence counts from when entries wait
                 self._progress.saw(lag > 0 or bool(self._in_flight), now)
                 stuck = is_silent(now, self.last_read_s, lag, policy)
             if stuck:
@@ -278,11 +281,8 @@ class Consumer:
         """Renews while the last work ends: the drain may outlast the lease."""
         while True:
             await asyncio.sleep(self._policy.renew_every_s)
-            try:
+            with redis_may_refuse():
                 await self.source.renew(self.in_flight())
-            except Exception as error:
-                if classify(error) is None:
-                    raise
 
     async def _finish(self) -> None:
         unseen, begun = self.source.unseen(self._in_flight), self._handler.drain()
@@ -290,10 +290,7 @@ class Consumer:
         await self.source.leave()
 
     async def _give_back(self, asked: Awaitable[Sequence[Delivery]]) -> None:
-        try:
+        left: Sequence[Delivery] = ()
+        with redis_may_refuse():
             left = await asked
-        except Exception as error:
-            if classify(error) is None:
-                raise
-            return
         await asyncio.gather(*(self.settle(self.release(delivery, 0.0)) for delivery in left))

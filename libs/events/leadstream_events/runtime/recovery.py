@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from structlog.stdlib import get_logger
 
 from leadstream_events.errors import RedisCause
-from leadstream_events.redis_client import classify, drop_connections
+from leadstream_events.redis_client import drop_connections, redis_may_refuse
 from leadstream_events.runtime.hooks import Hooks
 from leadstream_events.runtime.policy import ConsumerPolicy, backoff_s, needs_new_connections, was_away
 from leadstream_events.runtime.source import GroupSource, monotonic_s
@@ -106,14 +106,11 @@ class Recovery:
     async def _mend(self, cause: RedisCause) -> None:
         """Drops connections to a server that is gone, and creates groups that are missing. Never raises for Redis."""
         self._answers = False
-        try:
+        with redis_may_refuse():
             if needs_new_connections(cause):
                 for client in (self._source.client, self._source.blocking):
                     await drop_connections(client)
             await self._ensure_groups()
-        except Exception as error:
-            if classify(error) is None:
-                raise
 
     async def _ensure_groups(self) -> None:
         created = await self._source.ensure_groups()
