@@ -25,12 +25,12 @@ from leadstream_events import logs
 from leadstream_events.errors import ConfigurationError
 from leadstream_events.notify import Notifier
 
-_SILENT_S, _DRAIN_S = 2.0, 1.0
+_DRAIN_S = 3.0
 
 
 def steady() -> None:
     """Ends well on SIGTERM."""
-    _go_on(partial(time.sleep, 0.05))
+    _go_on(partial(time.sleep, 0.25))
 
 
 def _go_on(turn: Callable[[], None]) -> None:
@@ -56,7 +56,7 @@ def deaf() -> None:
     notifier.ready()
     while True:
         notifier.alive()
-        time.sleep(0.05)
+        time.sleep(0.25)
 
 
 def refuses() -> None:
@@ -87,7 +87,7 @@ def _refuse_settings() -> None:
 
 def _answer(listening: Listening, name: str) -> None:
     listening.sock.listen()
-    listening.sock.settimeout(0.05)
+    listening.sock.settimeout(0.25)
 
     def turn() -> None:
         with suppress(TimeoutError), listening.sock.accept()[0] as caller:
@@ -116,7 +116,8 @@ def main() -> int:
     """Runs the children named on the command line."""
     logs.setup("json", "serve")
     children = _children(sys.argv[1:])
-    return Parent(children, Notifier.from_environment(None), stop_within_s=_DRAIN_S, silent_s=_SILENT_S).run()
+    silent_s = float(os.environ.get("FAMILY_SILENT_S", "30"))
+    return Parent(children, Notifier.from_environment(None), stop_within_s=_DRAIN_S, silent_s=silent_s).run()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ It is single-threaded and runs no loop, because a fork copies neither threads no
 from __future__ import annotations
 
 import gc
+import math
 import os
 import selectors
 import signal
@@ -45,6 +46,7 @@ class Parent:
         self._waked, self._waker = socket.socketpair()
         self._selector = selectors.DefaultSelector()
         self._told_ready = False
+        self._told_alive_s = -math.inf
         self._code: int | None = None
         self._kill_at_s: float | None = None
 
@@ -95,7 +97,9 @@ class Parent:
                 self._start(kept, now)
         if self._kill_at_s is not None and now >= self._kill_at_s:
             self._kill_the_rest()
-        self._notifier.alive()
+        if now - self._told_alive_s >= self._look_s / 2:  # children wake it more often; words get lost in a crowd
+            self._told_alive_s = now
+            self._notifier.alive()
 
     def _hear(self, now: float) -> None:
         of_pid = {kept.pid: kept for kept in self._kept}

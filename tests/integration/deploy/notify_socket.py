@@ -7,6 +7,7 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 _FORGET, _END = "forget what was before this", "the end"
@@ -51,11 +52,12 @@ class NotifySocket:
         except queue.Empty:
             raise TimeoutError(f"nothing was said for {within_s:g} s") from None
 
-    def receive_until(self, word: str) -> list[str]:
-        """Every word up to and with this one."""
-        heard = [self.receive()]
+    def receive_until(self, word: str, within_s: float = 60.0) -> list[str]:
+        """Every word up to and with this one; TimeoutError when it does not come."""
+        until_s = time.monotonic() + within_s
+        heard = [self.receive(within_s)]
         while heard[-1] != word:
-            heard.append(self.receive())
+            heard.append(self.receive(max(0.0, until_s - time.monotonic())))
         return heard
 
     def forget(self) -> None:

@@ -57,16 +57,15 @@ def test_a_killed_child_comes_back_and_the_others_go_on(tmp_path: Path) -> None:
         (first,) = pids_of(process, "steady")
         os.kill(first, signal.SIGKILL)
         eventually_sync(lambda: len(pids_of(process, "steady")) == 2, "the child to come back")
-        # The mute one is found out after two seconds, and may have been by now.
-        (ended,) = [line for line in told(process, "started again soon") if line["child"] == "steady"]
+        (ended,) = told(process, "started again soon")
         assert (ended["how"], ended["in_s"]) == ("was killed by SIGKILL", 0.5)
         assert process_runs(pids_of(process, "steady")[1]) and process.alive()
 
 
 def test_a_child_that_hangs_is_killed_and_started_again(tmp_path: Path) -> None:
-    with family(tmp_path, "mute", "steady") as process:
-        (line,) = eventually_sync(lambda: told(process, "hangs: killed"), "the mute child to be found out")
-        assert line["child"] == "mute"
+    with family(tmp_path, "mute", "steady", FAMILY_SILENT_S="5") as process:
+        found = eventually_sync(lambda: told(process, "hangs: killed"), "the mute child to be found out")
+        assert {line["child"] for line in found} == {"mute"}
         eventually_sync(lambda: len(pids_of(process, "mute")) >= 2, "the mute child to come back")
         assert len(pids_of(process, "steady")) == 1, "the other one was left alone"
 
@@ -74,13 +73,7 @@ def test_a_child_that_hangs_is_killed_and_started_again(tmp_path: Path) -> None:
 def test_no_child_outlives_a_parent_that_was_killed(tmp_path: Path) -> None:
     with family(tmp_path, "steady", "mute") as process:
         wait_ready(process)
-
-        def both() -> list[int]:
-            """The mute one may be just being started again."""
-            found = [pids_of(process, name)[-1] for name in ("steady", "mute")]
-            return found if all(process_runs(pid) for pid in found) else []
-
-        children = eventually_sync(both, "both children to run")
+        children = [pids_of(process, name)[0] for name in ("steady", "mute")]
         process.kill()
         eventually_sync(lambda: not any(process_runs(pid) for pid in children), "the children to end")
 
@@ -91,7 +84,7 @@ def test_a_child_that_does_not_drain_in_time_is_killed(tmp_path: Path) -> None:
         (deaf,) = pids_of(process, "deaf")
         assert process.terminate() == 0
         (line,) = told(process, "did not stop in time: killed")
-        assert line["children"] == ["deaf"] and not process_runs(deaf)
+        assert "deaf" in str(line["children"]) and not process_runs(deaf)
 
 
 def test_a_wrong_setting_at_the_start_ends_everything_with_exit_code_2(tmp_path: Path) -> None:
@@ -136,7 +129,7 @@ def test_an_address_is_not_left_for_one_that_does_not_listen_yet(tmp_path: Path)
         eventually_sync(lambda: len(pids_of(process, "dawdles")) == 2, "it to be started again")
         (tmp_path / "refuse").touch()
         os.kill(pids_of(process, "answers")[0], signal.SIGKILL)
-        eventually_sync(lambda: len(told(process, "started again soon")) == 2, "the other one to be missed")
+        eventually_sync(lambda: len(told(process, "started again soon")) >= 2, "the other one to be missed")
         with socket.create_connection(("127.0.0.1", port), DEADLINE_S) as call:
             (tmp_path / "refuse").unlink()
             assert call.recv(64) == b"answers"
