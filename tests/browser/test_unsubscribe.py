@@ -16,6 +16,7 @@ from leadstream_events.settings import load_settings
 from leadstream_events.signing import signing_secrets
 from leadstream_mail import unsubscribe
 from tests.support.house import House
+from tests.support.waiting import DEADLINE_S
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -26,7 +27,9 @@ ADDRESS = "buyer@a-rather-long-agency-name.example.org"
 @pytest.fixture(scope="module")
 def link(house: House) -> str:
     """The link of a subscriber of this house, as his mails have it."""
-    answer = httpx.post(house.base + "/subscribers", json={"email": ADDRESS, "name": "Pat"}, trust_env=False)
+    answer = httpx.post(
+        house.base + "/subscribers", json={"email": ADDRESS, "name": "Pat"}, trust_env=False, timeout=DEADLINE_S
+    )
 
     async def secrets() -> bytes:
         client = connect(house.server.url, timeout_s=10.0)
@@ -42,7 +45,7 @@ def link(house: House) -> str:
 
 
 def suppressed(house: House) -> str | None:
-    items = httpx.get(house.base + "/subscribers", trust_env=False).json()["items"]
+    items = httpx.get(house.base + "/subscribers", trust_env=False, timeout=DEADLINE_S).json()["items"]
     found: str | None = next(item["suppressed"] for item in items if item["email"] == ADDRESS)
     return found
 

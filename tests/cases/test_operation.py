@@ -92,19 +92,20 @@ async def test_a_lead_that_was_stored_without_an_answer_is_mailed_once_by_whoeve
 ) -> None:
     """Case 111: the API falls back while a worker reads the stored entry."""
     async with RedisProxy(quick.redis_url) as proxy, pipeline(quick, api_redis_url=proxy.url) as house:
-        await house.subscribers(3)
-        await house.lead()
-        await house.smtp.wait_for(3)
-        lost = proxy.on(fault, b"EVALSHA", TRACE.encode())  # the lead itself is sealed
-        lead = LEAD | {"email": "second@example.com"}
-        answer = await house.api.post("/leads", json=lead, headers={"traceparent": TRACE})
-        assert (answer.status_code, lost.struck) == (202, 1)
-        await house.smtp.wait_for(6)
 
         async def merged() -> bool:
             checks = (await house.api.get("/health/ready")).json()["checks"]
             return bool(checks["redis"]["status"] == "ok" and not checks["spool"]["leads"])
 
+        await house.subscribers(3)
+        await house.lead()
+        await house.smtp.wait_for(3)
+        await eventually(merged, "the API to see Redis")
+        lost = proxy.on(fault, b"EVALSHA", TRACE.encode())  # the lead itself is sealed
+        lead = LEAD | {"email": "second@example.com"}
+        answer = await house.api.post("/leads", json=lead, headers={"traceparent": TRACE})
+        assert (answer.status_code, lost.struck) == (202, 1)
+        await house.smtp.wait_for(6)
         await eventually(merged, "the spool to be merged")
         await house.settled()
         assert dict(house.smtp.recipients) == {f"s{number}@example.com": 2 for number in (1, 2, 3)}
@@ -114,7 +115,7 @@ async def test_a_lead_that_was_stored_without_an_answer_is_mailed_once_by_whoeve
 
 async def test_a_delay_far_beyond_the_lease_leads_to_one_second_attempt_by_one_worker(quick: Settings) -> None:
     """Case 118: a deferred mail is parked, so that no lease runs out on it."""
-    slow = quick.model_copy(update={"lease": 1.0, "retry_delays": (3.0,)})
+    slow = quick.model_copy(update={"lease": 3.0, "retry_delays": (9.0,)})
     script = Script(faults=[Fault("rcpt", Reply(451, "4.3.0 later"))])
     async with pipeline(slow, script, mailers=3) as house:
         await house.subscriber()

@@ -75,6 +75,7 @@ def run_boundary(rig: Rig, at: Boundary, *, leads: int, after: int, policy: str 
     counted = int(rig.client.hget(keys.projection(0, "totals", 1), "sent") or 0)
     env = {"FAULT_STEP": at.step, "FAULT_AFTER": str(after), "FAULT_KILLS": str(kills)}
     env |= {"LEADSTREAM_ON_UNKNOWN": policy, "LEADSTREAM_API_PORT": str(free_port())}
+    env |= {"LEADSTREAM_APPEND_DEADLINE": "30s"}  # a lead in the spool passes no boundary
     armed = rig.make(at.service, at.service, **env)
     if at.service == "api":
         armed.start()

@@ -69,10 +69,11 @@ def greylisted(rig: Rig, leads: int, policy: str) -> Line:
 
 def slow_data(rig: Rig, leads: int, policy: str) -> Line:
     """The answer to the final dot takes three leases, while another worker looks for orphans."""
-    rig.make("other", "mailer", LEADSTREAM_ON_UNKNOWN=policy).start()
+    lease = {"LEADSTREAM_LEASE": "3s"}
+    rig.make("other", "mailer", LEADSTREAM_ON_UNKNOWN=policy, **lease).start()
     try:
-        fault = {"phase": "body", "code": 250, "text": "2.0.0 queued at last", "delay_s": 3.0, "times": 8}
-        return _scripted(rig, "answer to DATA takes three leases", policy, leads, fault, 8)
+        fault = {"phase": "body", "code": 250, "text": "2.0.0 queued at last", "delay_s": 9.0, "times": 8}
+        return _scripted(rig, "answer to DATA takes three leases", policy, leads, fault, 8, **lease)
     finally:
         rig.stop_service("other")
 

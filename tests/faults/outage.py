@@ -186,10 +186,13 @@ async def frozen_between_mails(house: House) -> bool:
     A mail is on disk as under way before anybody dials. One whose answer is not on disk yet would go twice, marked.
     """
     os.kill(house.processes["api"].pid, signal.SIGSTOP)
-    if not in_spool(house.folder / "data", "SELECT 1 FROM mails WHERE state = 'sending'"):
-        return True
-    os.kill(house.processes["api"].pid, signal.SIGCONT)
-    return False
+    under_way = True
+    try:
+        under_way = bool(in_spool(house.folder / "data", "SELECT 1 FROM mails WHERE state = 'sending'"))
+    finally:
+        if under_way:
+            os.kill(house.processes["api"].pid, signal.SIGCONT)
+    return not under_way
 
 
 async def _arrived(house: House) -> int:

@@ -24,18 +24,18 @@ def mailer(rig: Rig, name: str, **env: str) -> FaultyProcess:
 
 
 def test_the_places_of_a_killed_mailer_come_free_and_nobody_gets_more_meanwhile(tmp_path: Path) -> None:
-    with Rig(tmp_path, LEADSTREAM_CONCURRENCY_DOMAINS="example.com=2") as rig:
+    with Rig(tmp_path, LEADSTREAM_CONCURRENCY_DOMAINS="example.com=2", LEADSTREAM_LEASE="3s") as rig:
         rig.ensure("fanout")
         # The server takes long over what the first mailer sends: it holds both places when it dies.
         rig.inbox.post(
-            "/script", {"faults": [{"phase": "rcpt", "code": 250, "text": "2.1.5 ok", "delay_s": 30, "times": 2}]}
+            "/script", {"faults": [{"phase": "rcpt", "code": 250, "text": "2.1.5 ok", "delay_s": 120, "times": 2}]}
         )
         first = mailer(rig, "mailer0")
         run = rig.append(6)
         eventually_sync(lambda: rig.client.zcard(PLACES) == 2, "both places to be taken")
         second = mailer(rig, "mailer1")
         held = rig.client.zrange(PLACES, 0, -1)
-        until = time.monotonic() + 2.5  # more than two leases: a place that is in use is renewed
+        until = time.monotonic() + 7.5  # more than two leases: a place that is in use is renewed
         eventually_sync(lambda: time.monotonic() > until, "two leases to pass")
         assert set(rig.client.zrange(PLACES, 0, -1)) == set(held)
         assert rig.inbox.copies() == {}

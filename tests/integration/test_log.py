@@ -24,7 +24,7 @@ from tests.support.waiting import eventually
 
 @asynccontextmanager
 async def log_on(
-    url: str, *, deadline_s: float = 5.0, partitions: int = 1, timeout_s: float = 2.0
+    url: str, *, deadline_s: float = 5.0, partitions: int = 1, timeout_s: float = 5.0
 ) -> AsyncIterator[StreamLog]:
     client = connect(url, timeout_s=timeout_s)
     async with PipelinedWriter(client) as writer:

@@ -33,7 +33,7 @@ from leadstream_events.schemas.events import Kind
 from tests.support.ports import free_port
 from tests.support.process import ServiceProcess
 from tests.support.spool_facts import leads_in_the_spool
-from tests.support.waiting import eventually
+from tests.support.waiting import DEADLINE_S, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("api", "fanout", "mailer", "projections")
@@ -175,7 +175,7 @@ class House:
 
     async def add_subscribers(self, count: int) -> None:
         """Adds active subscribers without limits."""
-        async with httpx.AsyncClient(base_url=self.base, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=self.base, trust_env=False, timeout=DEADLINE_S) as client:
             for number in range(count):
                 answer = await client.post(
                     "/subscribers", json={"email": f"s{number}@example.com", "name": f"Subscriber {number}"}
@@ -289,7 +289,7 @@ class House:
 
     async def _differences(self, leads: int, distinct: int) -> list[str]:
         """Counters that differ from what the inbox counted."""
-        async with httpx.AsyncClient(base_url=self.base, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=self.base, trust_env=False, timeout=DEADLINE_S) as client:
             totals = (await client.get("/stats")).json()
             subscribers = (await client.get("/subscribers")).json()
         counted = {"leads": totals["leads"], "sent": totals["sent"]}

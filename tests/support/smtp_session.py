@@ -79,7 +79,7 @@ class Session(asyncio.Protocol):
 
     def _arm(self) -> None:
         seconds = self.server.script.idle_421_s
-        if seconds is not None and self.transport is not None:
+        if seconds is not None and self.transport is not None and not self.in_mail:
             self.idle = asyncio.get_running_loop().call_later(seconds, self.time_out)
 
     def time_out(self) -> None:

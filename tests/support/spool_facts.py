@@ -14,11 +14,16 @@ from typing import Any
 
 
 def in_spool(data_dir: Path, query: str) -> list[Any]:
-    """The rows that the spool answers a query with; none as long as the API has made no file, or no tables in it."""
+    """The rows that the spool answers a query with; none as long as the API has made no file, or no tables in it.
+
+    Raises `sqlite3.OperationalError` for anything else: a spool that cannot be read is not an empty one.
+    """
     try:
         with closing(sqlite3.connect(f"file:{data_dir / 'spool.db'}?mode=rw", uri=True)) as spool:
             return spool.execute(query).fetchall()
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
+        if not str(error).startswith(("unable to open", "no such table")):
+            raise
         return []
 
 

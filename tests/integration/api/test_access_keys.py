@@ -24,6 +24,7 @@ from tests.integration.api.access_rig import SITE, Keys, bearer, guarded, proble
 from tests.integration.api.conftest import LEAD
 from tests.support.process import ServiceProcess
 from tests.support.redis_server import ServerFactory
+from tests.support.waiting import DEADLINE_S
 
 
 def guarded_routes() -> list[tuple[str, str, Scope]]:
@@ -289,5 +290,5 @@ def test_with_keys_a_process_serves_other_hosts_too(
         redis_url, LEADSTREAM_API_KEYS_FILE=str(keys.path), LEADSTREAM_DATA_DIR=str(keys.path.parent / "data")
     )
     headers = {**bearer(secret), "Host": "leads.example.com"}
-    assert httpx.get(f"{url}/stats", headers=headers, trust_env=False).status_code == 200
-    assert httpx.get(f"{url}/stats", trust_env=False).status_code == 401
+    assert httpx.get(f"{url}/stats", headers=headers, trust_env=False, timeout=DEADLINE_S).status_code == 200
+    assert httpx.get(f"{url}/stats", trust_env=False, timeout=DEADLINE_S).status_code == 401

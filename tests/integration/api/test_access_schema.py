@@ -15,6 +15,7 @@ from schemathesis import GenerationMode
 from tests.integration.api.access_rig import Keys, bearer
 from tests.integration.api.test_schema_conformance import LEFT_OUT, operations
 from tests.support.process import ServiceProcess
+from tests.support.waiting import DEADLINE_S
 
 
 def test_every_operation_asks_for_a_key_as_the_document_says(
@@ -25,7 +26,7 @@ def test_every_operation_asks_for_a_key_as_the_document_says(
     process, url = api_process(
         redis_url, LEADSTREAM_API_KEYS_FILE=str(keys.path), LEADSTREAM_DATA_DIR=str(tmp_path / "data")
     )
-    document = httpx.get(f"{url}/schema", trust_env=False).json()
+    document = httpx.get(f"{url}/schema", trust_env=False, timeout=DEADLINE_S).json()
     secured: set[str] = set()
 
     def check(case: Any) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.ports import free_port
 from tests.support.process import ServiceProcess
+from tests.support.waiting import DEADLINE_S
 
 FILE = Path(__file__).parents[3] / "examples/django/leadstream_client.py"
 
@@ -30,7 +31,7 @@ def test_a_lead_is_handed_in_and_a_wrong_one_is_refused_by_its_field(
 ) -> None:
     _, url = api_process(redis_url)
     lead_id = client.submit({"full_name": "Ada", "email": "ada@example.com"}, url=url)
-    shown = httpx.get(f"{url}/leads/{lead_id}", trust_env=False).json()
+    shown = httpx.get(f"{url}/leads/{lead_id}", trust_env=False, timeout=DEADLINE_S).json()
     assert shown["lead"]["full_name"] == "Ada"
     with pytest.raises(ValueError) as caught:
         client.submit({"full_name": "Ada", "email": "nobody"}, url=url)

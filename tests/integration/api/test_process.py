@@ -15,6 +15,7 @@ from leadstream_events.settings import load_settings
 from tests.integration.api.conftest import LEAD
 from tests.support.process import ServiceProcess
 from tests.support.redis_server import ServerFactory
+from tests.support.waiting import DEADLINE_S
 
 Start = Callable[..., tuple[ServiceProcess, str]]
 
@@ -23,8 +24,8 @@ def test_the_ready_line_means_that_connections_are_taken_and_sigterm_ends_with_0
     api_process: Start, redis_url: str
 ) -> None:
     process, url = api_process(redis_url)
-    assert httpx.get(f"{url}/health/ready", trust_env=False).status_code == 200
-    assert httpx.post(f"{url}/leads", json=LEAD, trust_env=False).status_code == 202
+    assert httpx.get(f"{url}/health/ready", trust_env=False, timeout=DEADLINE_S).status_code == 200
+    assert httpx.post(f"{url}/leads", json=LEAD, trust_env=False, timeout=DEADLINE_S).status_code == 202
     assert process.terminate() == 0
 
 
@@ -32,7 +33,7 @@ def test_sigterm_ends_with_0_while_redis_is_down(api_process: Start, fresh_serve
     """docs/cases.md, case 129."""
     server = fresh_server()
     process, url = api_process(server.url, LEADSTREAM_APPEND_DEADLINE="500ms")
-    with httpx.Client(base_url=url, trust_env=False) as client:
+    with httpx.Client(base_url=url, trust_env=False, timeout=DEADLINE_S) as client:
         assert client.post("/leads", json=LEAD).status_code == 202
         server.stop()
         assert client.post("/leads", json=LEAD).json()["mode"] == "fallback"
@@ -42,8 +43,8 @@ def test_sigterm_ends_with_0_while_redis_is_down(api_process: Start, fresh_serve
 def test_log_lines_hold_no_personal_data(api_process: Start, redis_url: str) -> None:
     process, url = api_process(redis_url, LEADSTREAM_LOG_FORMAT="json")
     for body in (LEAD, LEAD | {"city": "a\nb"}, {"full_name": "Dana"}):
-        httpx.post(f"{url}/leads", json=body, trust_env=False)
-    httpx.get(f"{url}/leads/dana@example.com", trust_env=False)
+        httpx.post(f"{url}/leads", json=body, trust_env=False, timeout=DEADLINE_S)
+    httpx.get(f"{url}/leads/dana@example.com", trust_env=False, timeout=DEADLINE_S)
     process.terminate()
     assert "dana" not in process.text().lower()
 
@@ -112,9 +113,9 @@ def test_huge_headers_never_give_a_500(api_process: Start, redis_url: str) -> No
         "accept": huge,
         "content-type": f"application/json; a={huge}",
     }
-    answer = httpx.post(f"{url}/leads", json=LEAD, headers=headers, trust_env=False)
+    answer = httpx.post(f"{url}/leads", json=LEAD, headers=headers, trust_env=False, timeout=DEADLINE_S)
     assert answer.status_code == 400
-    answer = httpx.post(f"{url}/leads", json=LEAD, headers={"content-type": huge}, trust_env=False)
+    answer = httpx.post(f"{url}/leads", json=LEAD, headers={"content-type": huge}, trust_env=False, timeout=DEADLINE_S)
     assert answer.status_code == 415
 
 

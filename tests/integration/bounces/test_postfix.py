@@ -23,7 +23,7 @@ from tests.support.house import House
 from tests.support.ports import free_port
 from tests.support.postfix import LOCAL, MAILBOX, Postfix, require_postfix
 from tests.support.process import ServiceProcess
-from tests.support.waiting import eventually
+from tests.support.waiting import DEADLINE_S, eventually
 
 BOUNCES, REJECTS = "bounces.example.com", "rejects.example.com"
 WITHIN_S = 90.0
@@ -40,12 +40,12 @@ class Town:
 
     async def get(self, path: str) -> Any:
         """GET on the API."""
-        async with httpx.AsyncClient(base_url=self.house.base, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=self.house.base, trust_env=False, timeout=DEADLINE_S) as client:
             return (await client.get(path)).raise_for_status().json()
 
     async def post(self, path: str, body: dict[str, Any]) -> Any:
         """POST on the API."""
-        async with httpx.AsyncClient(base_url=self.house.base, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=self.house.base, trust_env=False, timeout=DEADLINE_S) as client:
             return (await client.post(path, json=body)).raise_for_status().json()
 
     async def suppressions(self) -> dict[str, str]:

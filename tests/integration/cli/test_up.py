@@ -13,6 +13,7 @@ import pytest
 
 from leadstream_cli.http_client import ApiClient
 from tests.integration.cli.conftest import environment, run_process
+from tests.support.ports import free_port
 from tests.support.process import ServiceProcess
 from tests.support.waiting import eventually_sync, process_runs
 
@@ -23,7 +24,7 @@ READY = "leadstream is ready"
 def make(tmp_path: Path, *more: str, **settings: str) -> ServiceProcess:
     env = {"LEADSTREAM_RATE_LIMIT": "off", "LEADSTREAM_DATA_DIR": str(tmp_path / "data"), **settings}
     return ServiceProcess(
-        ("up", "--port", "0", "--redis-port", "0", *more),
+        ("up", "--port", str(free_port()), "--redis-port", "0", *more),
         env=environment(env),
         output=tmp_path / "up.log",
         ready_line=READY,
@@ -105,11 +106,11 @@ def test_a_part_that_is_killed_comes_back_and_work_goes_on(tmp_path: Path, up: S
 
         def ready() -> bool:
             try:
-                return api.request("GET", "/health/ready").status == 200
+                return bool(api.request("GET", "/health/ready").body["status"] == "ready")
             except Exception:
                 return False
 
-        eventually_sync(ready, "the API to be ready")
+        eventually_sync(ready, "the API to be ready, and not degraded")
     lead_id = submit(run)
     eventually_sync(lambda: counts(run)["mails"] == 1, "the welcome mail to arrive")
     with ApiClient(run["api_url"]) as api:

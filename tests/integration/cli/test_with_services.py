@@ -104,6 +104,7 @@ def house_totals(cli: Cli) -> dict[str, Any]:
 
 def test_what_a_dead_worker_left_is_claimed_and_sent_by_another(house: House, cli: Cli) -> None:
     asyncio.run(house.add_subscribers(1))
+    house.wait_idle()  # so that the mailer's group is there
     house.processes["mailer"].terminate()
     asyncio.run(house.post_leads(3))
     emails = keys.stream(0, keys.EMAILS)

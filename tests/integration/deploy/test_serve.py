@@ -35,7 +35,8 @@ def wait_for_another(process: ServiceProcess, child: str) -> None:
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
-    with House(tmp_path / "house", appendfsync="no") as made:
+    # No lease ends here: children are killed while nothing is under way.
+    with House(tmp_path / "house", appendfsync="no", LEADSTREAM_LEASE="20s") as made:
         metrics = f"127.0.0.1:{free_port()}"
         made.processes = {
             "serve": ServiceProcess(

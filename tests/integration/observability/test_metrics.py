@@ -9,6 +9,7 @@ import yaml  # type: ignore[import-untyped]
 
 from tests.support import scraping
 from tests.support.house import ROOT, House
+from tests.support.waiting import eventually_sync
 
 
 def test_the_page_names_every_metric_of_a_live_scrape_and_no_other(house: House) -> None:
@@ -27,7 +28,7 @@ def test_what_happened_to_mails_is_counted_by_kind_and_class(house: House) -> No
     assert scraping.value(text, "leadstream_post_to_accepted_seconds_count") == 5.0
     assert scraping.value(text, "leadstream_post_to_accepted_seconds_bucket", le="600.0") == 5.0
     assert scraping.value(text, "leadstream_rate_limit_per_second") == float("inf")
-    assert (scraping.value(text, "leadstream_smtp_connections", state="open") or 0) >= 1
+    assert scraping.value(text, "leadstream_smtp_connections", state="open") is not None  # 0 once it was idle for long
     given_up = [line for line in house.processes["mailer"].text().splitlines() if "mail given up" in line]
     assert len(given_up) == 1 and "user_unknown" in given_up[0]
     assert re.search(r"lead=[0-9a-f-]{36} mail=[0-9a-f-]{36}", given_up[0])
@@ -51,15 +52,17 @@ def test_the_series_by_whose_absence_a_service_is_missed_is_its_own(house: House
 
 
 def test_each_service_shows_how_its_own_groups_stand(house: House) -> None:
-    texts = scraping.scrapes(house)
-    groups = {
-        name: {group for group in ("fanout", "quota", "mailer", "projections.totals") if _lag(text, group) is not None}
-        for name, text in texts.items()
-    }
-    assert groups["fanout"] == {"fanout", "quota"}
-    assert groups["mailer"] == {"mailer"}
-    assert groups["projections"] == {"projections.totals"}
-    assert not groups["api"] and not groups["archiver"]
+    known = {"fanout", "quota", "mailer", "projections.totals"}
+    wanted = {"fanout": {"fanout", "quota"}, "mailer": {"mailer"}, "projections": {"projections.totals"}}
+
+    def shown() -> bool:  # a service that met a slow Redis shows none for a moment
+        groups = {
+            name: {group for group in known if _lag(text, group) is not None}
+            for name, text in scraping.scrapes(house).items()
+        }
+        return {name: found for name, found in groups.items() if found} == wanted
+
+    eventually_sync(shown, "each service to show its own groups, and no others")
 
 
 def _lag(text: str, group: str) -> float | None:

@@ -20,7 +20,7 @@ from tests.support.house import House
 from tests.support.http_receiver import receiving
 from tests.support.ports import free_port
 from tests.support.spool_facts import known_to_the_fallback
-from tests.support.waiting import eventually
+from tests.support.waiting import DEADLINE_S, eventually
 
 PERSON = {
     "full_name": "Wilhelmina Quixotowska",
@@ -116,7 +116,7 @@ async def test_nobody_is_named_in_any_log_metric_or_report(
     )
     house.add("bounces", "bounces", ["bounces"])
     with house.start():
-        async with httpx.AsyncClient(base_url=house.base, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=house.base, trust_env=False, timeout=DEADLINE_S) as client:
             assert (await client.post("/subscribers", json=SUBSCRIBER)).status_code == 201
         assert await post(house) == 202
         await eventually(lambda: arrived(house, 2), "both mails of the first lead")

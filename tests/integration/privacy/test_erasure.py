@@ -23,7 +23,7 @@ from tests.integration.privacy.search import NEEDLES, PERSON, in_files, in_redis
 from tests.support.ports import free_port
 from tests.support.redis_server import ServerFactory
 from tests.support.smtp_server import Fault, Reply, Script
-from tests.support.spool_facts import known_to_the_fallback
+from tests.support.spool_facts import known_to_the_fallback, leads_in_the_spool
 from tests.support.waiting import eventually
 
 REFUSAL = Reply(550, "5.1.1 <quilla.zyx@personal-mail.example>: quilla.zyx is unknown here")
@@ -141,8 +141,9 @@ async def test_a_lead_in_the_spool_is_sealed_there_erased_there_and_stays_erased
         who = await house.subscriber()
         lead = await house.lead()
 
-        async def known() -> bool:  # the API has looked at subscribers, so it could send
-            return known_to_the_fallback(tmp_path / "data", [who])
+        async def known() -> bool:  # the API has looked at subscribers, so it could send, and has nothing to merge
+            folder = tmp_path / "data"
+            return known_to_the_fallback(folder, [who]) and not leads_in_the_spool(folder)
 
         await eventually(known, "the API to have looked")
         server.kill()

@@ -21,6 +21,7 @@ from leadstream_events.runtime.delivery import Delivery
 from leadstream_events.runtime.policy import ConsumerPolicy
 from tests.integration.runtime.harness import GROUP, HANDLED, LONG_LEASE, Running, counted, running
 from tests.support.entries import LEADS, add_lead, pending
+from tests.support.ports import free_port
 from tests.support.redis_server import ServerFactory
 from tests.support.waiting import eventually
 
@@ -176,8 +177,8 @@ async def test_forgotten_scripts_are_told_again_without_a_word(server: EmbeddedS
 
 
 async def test_a_killed_server_that_comes_back_is_worked_on_again(fresh_server: ServerFactory) -> None:
-    server = fresh_server(appendfsync="always", port=0)
-    port = int(server.url.rpartition(":")[2].partition("/")[0])
+    port = free_port()
+    server = fresh_server(appendfsync="always", port=port)
     directory = server.data_dir
     async with running(server.url, policy=LONG_LEASE) as me:
         async with client_of(server) as client:
@@ -202,8 +203,8 @@ async def test_a_batch_that_alone_met_trouble_says_when_it_goes_on(
     server: EmbeddedServer, fresh_server: ServerFactory, bad: bool
 ) -> None:
     """The consumer reads nothing while a batch is under way, so it may never notice: an operator waits for the end."""
-    other = fresh_server(port=0)
-    port = int(other.url.rpartition(":")[2].partition("/")[0])
+    port = free_port()
+    other = fresh_server(port=port)
     async with client_of(server) as client, client_of(other) as asked:
 
         async def handle(batch: Sequence[Delivery]) -> list[Settlement]:

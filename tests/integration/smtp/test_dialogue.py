@@ -120,14 +120,14 @@ async def test_a_refused_recipient_leaves_the_connection_to_the_others(rig: Make
 
 async def test_a_slow_answer_to_the_content_is_waited_for_longer_than_other_replies(rig: MakeRig) -> None:
     """Case 049: two timeouts."""
-    smtp = await rig(Script(faults=[Fault("body", Reply(delay_s=0.6))]), timeout_s=0.3, data_timeout_s=5.0)
+    smtp = await rig(Script(faults=[Fault("body", Reply(delay_s=3.0))]), timeout_s=1.5, data_timeout_s=30.0)
     assert isinstance(await smtp.send(), Accepted)
     assert smtp.server.count == 1
 
 
 async def test_no_answer_to_the_content_in_time_is_unknown_and_the_connection_is_not_used_again(rig: MakeRig) -> None:
     """Case 048: the late reply must not be taken for that of the next mail."""
-    smtp = await rig(Script(faults=[Fault("body", Reply(550, delay_s=0.5, store=True))]), data_timeout_s=0.2)
+    smtp = await rig(Script(faults=[Fault("body", Reply(550, delay_s=3.0, store=True))]), data_timeout_s=1.5)
     first = await smtp.send(1)
     assert isinstance(first, Unknown)
     assert first.failure.cause == "timeout"
@@ -139,7 +139,7 @@ async def test_no_answer_to_the_content_in_time_is_unknown_and_the_connection_is
 async def test_a_silent_server_times_out_without_any_doubt_about_the_mail(
     rig: MakeRig, phase: str, kind: type[Outcome]
 ) -> None:
-    smtp = await rig(Script(faults=[Fault(phase, Reply(delay_s=30.0))]), timeout_s=0.2)
+    smtp = await rig(Script(faults=[Fault(phase, Reply(delay_s=60.0))]), timeout_s=1.5)
     outcome = await smtp.send()
     assert type(outcome) is kind
     assert isinstance(outcome, Deferred | Unreachable)

@@ -36,7 +36,7 @@ async def ports() -> AsyncIterator[dict[str, int]]:
 async def test_a_server_in_another_process_counts_and_can_be_told_to_fail(ports: dict[str, int]) -> None:
     pool = SmtpPool(f"smtp://127.0.0.1:{ports['smtp']}", connections=2, timeout_s=5.0, data_timeout_s=5.0)
     fault = {"phase": "rcpt", "code": 550, "text": "5.1.1 no", "argument": "s2@", "times": None}
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports['control']}") as control:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports['control']}", timeout=60.0) as control:
         (await control.post("/script", json={"faults": [fault]})).raise_for_status()
         outcomes = await asyncio.gather(*(pool.send(FROM, a_mail(number), yes) for number in (1, 2, 3)))
         stats: dict[str, Any] = (

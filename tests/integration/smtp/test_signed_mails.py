@@ -19,7 +19,7 @@ from tests.support.dkim_check import verify
 from tests.support.house import House
 from tests.support.postfix import MAILBOX, Postfix, require_postfix
 from tests.support.rfc5322 import missing, violations
-from tests.support.waiting import eventually
+from tests.support.waiting import DEADLINE_S, eventually
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +64,7 @@ async def test_mails_that_postfix_delivered_verify_and_hold_every_header_that_is
 ) -> None:
     house, postfix = town
     subscribers = [f"s{number}@{MAILBOX}" for number in range(3)]
-    async with httpx.AsyncClient(base_url=house.base, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=house.base, trust_env=False, timeout=DEADLINE_S) as client:
         for address, form in zip(subscribers, ("html", "text", "adf"), strict=True):
             body = {"email": address, "name": "Jürgen von der größten Straße und Söhne", "format": form}
             (await client.post("/subscribers", json=body)).raise_for_status()
