@@ -24,7 +24,7 @@ def restore() -> None:
 @consent_options()
 @output_options
 def hold(consent: Consent, out: Output) -> None:
-    """Set every open mail aside as held. Let fan-out finish first, and start no mailer before."""
+    """Set every open mail aside as held. Let spools be merged and fan-out finish first, and start no mailer before."""
     found = asyncio.run(_hold(consent))
     if found is not None:
         out.record(found)

@@ -190,7 +190,7 @@ async def _fanned_out(house: House) -> None:
     try:
 
         async def finished() -> bool:
-            return await unread_by_fanout(client, 1) == 0 and not leads_in_the_spool(house.folder / "data")
+            return not leads_in_the_spool(house.folder / "data") and await unread_by_fanout(client, 1) == 0
 
         await eventually(finished, "fan-out to finish", 60.0)
     finally:
