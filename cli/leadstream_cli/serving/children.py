@@ -43,7 +43,7 @@ class Listening:
 
     @property
     def is_open(self) -> bool:
-        """False after `leave` until `join`."""
+        """False after `leave`, or another one's `take`, until `join` or `take`."""
         return self.sock.fileno() >= 0
 
     def leave(self) -> None:

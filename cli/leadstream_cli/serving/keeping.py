@@ -38,6 +38,11 @@ class Kept:
         self.due_s = now + pause_s
         return pause_s
 
+    def not_started(self, now: float) -> float:
+        """It could not be started; returns the seconds after which to try again."""
+        self._started_s = now
+        return self.ended(now)
+
     def is_due(self, now: float) -> bool:
         """True when it is to be started now."""
         return self.pid is None and now >= self.due_s

@@ -77,10 +77,11 @@ class Parent:
             self._selector.register(source, selectors.EVENT_READ)
 
     def _wait(self, now: float) -> None:
-        dues = [kept.due_s - now for kept in self._kept if kept.pid is None and self._code is None]
+        dues = [self._told_alive_s + self._look_s - now]
+        dues += [kept.due_s - now for kept in self._kept if kept.pid is None and self._code is None]
         if self._kill_at_s is not None:
             dues.append(self._kill_at_s - now)
-        self._selector.select(max(0.0, min([self._look_s, *dues])))
+        self._selector.select(max(0.0, min(dues)))
         with suppress(BlockingIOError):
             if _STOPPING & set(self._waked.recv(4096)):
                 self._stop(DONE)
@@ -158,7 +159,7 @@ class Parent:
         try:
             self._return_to_the_address(kept)
         except OSError as error:  # the interface is gone, or there are no file descriptors left
-            pause_s = kept.ended(now)
+            pause_s = kept.not_started(now)
             logger.error("cannot listen now", child=kept.child.name, reason=error.strerror, in_s=pause_s)
             return
         parent = os.getpid()
