@@ -166,6 +166,7 @@ class Worker:
             if cause is None:
                 raise
             self._presence.refused(cause)
+        if self._presence.away:  # asking a server that hangs would hold up the sending
             return
         if loop.time() - self._looked_s >= EVERY_S:
             self._looked_s = loop.time()
@@ -182,7 +183,7 @@ class Worker:
             if not prepared and (await self._spool.depth()).leads:
                 await self._merger.prepare()
                 prepared = True
-            if self._presence.away:  # since the last step: asking a server that hangs would hold up the sending
+            if self._presence.away:  # since the last step
                 return
             busy = {lead_id for lead_id, _ in self._sending.values()} | self._refused.keys()
             merged = await self._merger.merge_some(busy)

@@ -51,14 +51,16 @@ async function reload() {
   timer = 0;
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-    if (!answer.ok || answer.redirected) return; // gone, or to be logged in to: asking again would change nothing
+    // Gone, or to be logged in to: asking again would change nothing. Any other refusal passes.
+    if (answer.redirected || [401, 403, 404, 410].includes(answer.status)) return;
+    if (!answer.ok) throw new Error(`status ${answer.status}`);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of document.querySelectorAll("[data-live]")) {
       const other = fresh.querySelector(`[data-live="${CSS.escape(part.dataset.live)}"]`);
       if (other && other.innerHTML !== part.innerHTML) put(part, other.innerHTML);
     }
   } catch {
-    // The server cannot be reached now: the next mark tries again, or the follow-up.
+    // No page now: the next mark tries again, or the follow-up.
   }
   followUp();
 }
