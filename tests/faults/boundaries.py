@@ -66,7 +66,10 @@ _HOUSE = ("fanout", "mailer")
 
 
 def run_boundary(rig: Rig, at: Boundary, *, leads: int, after: int, policy: str = "resend", kills: int = 10) -> Line:
-    """Runs one boundary: `after` passings per life, `kills` lives at the most; then judges."""
+    """Runs one boundary: `after` passings per life, `kills` lives at the most; then judges.
+
+    A lead in the spool passes no boundary: the API waits long for Redis.
+    """
     if not rig.has_group(at.stream, at.group):
         rig.ensure(*_HOUSE, *({at.service} - {"api"}))
         eventually_sync(lambda: rig.has_group(at.stream, at.group), f"the group {at.group}")
@@ -74,12 +77,12 @@ def run_boundary(rig: Rig, at: Boundary, *, leads: int, after: int, policy: str 
     rig.ensure(*(name for name in _HOUSE if name != at.service))
     counted = int(rig.client.hget(keys.projection(0, "totals", 1), "sent") or 0)
     env = {"FAULT_STEP": at.step, "FAULT_AFTER": str(after), "FAULT_KILLS": str(kills)}
-    env |= {"LEADSTREAM_ON_UNKNOWN": policy, "LEADSTREAM_API_PORT": str(free_port())}
-    env |= {"LEADSTREAM_APPEND_DEADLINE": "30s"}  # a lead in the spool passes no boundary
-    armed = rig.make(at.service, at.service, **env)
+    env |= {"LEADSTREAM_ON_UNKNOWN": policy, "LEADSTREAM_APPEND_DEADLINE": "30s"}
+    port = str(free_port())
+    armed = rig.make(at.service, at.service, LEADSTREAM_API_PORT=port, **env)
     if at.service == "api":
         armed.start()
-        run = post(rig, env["LEADSTREAM_API_PORT"], leads)
+        run = post(rig, port, leads)
     else:
         run = rig.append(leads)
         armed.start()
@@ -93,19 +96,9 @@ def run_boundary(rig: Rig, at: Boundary, *, leads: int, after: int, policy: str 
     verdict = rig.judge(run)
     done = armed.kills()
     rig.stop_service(at.service)
+    sizes = (len(verdict.lost), len(verdict.doubled), len(verdict.marked), len(verdict.unmarked))
     wrong = exactness(rig, run, verdict.held, at, counted)
-    return Line(
-        at.title,
-        policy,
-        done,
-        leads,
-        len(verdict.lost),
-        len(verdict.doubled),
-        len(verdict.marked),
-        len(verdict.unmarked),
-        recovery.longest_s,
-        wrong,
-    )
+    return Line(at.title, policy, done, leads, *sizes, recovery.longest_s, wrong)
 
 
 def exactness(rig: Rig, run: Run, held: frozenset[str], at: Boundary, counted: int) -> str:

@@ -67,12 +67,12 @@ def greylisted(rig: Rig, leads: int, policy: str) -> Line:
     return _scripted(rig, "greylisted once", policy, leads, fault, leads)
 
 
-def slow_data(rig: Rig, leads: int, policy: str) -> Line:
+def slow_data(rig: Rig, leads: int, policy: str, lease_s: float = 1.0) -> Line:
     """The answer to the final dot takes three leases, while another worker looks for orphans."""
-    lease = {"LEADSTREAM_LEASE": "3s"}
+    lease = {"LEADSTREAM_LEASE": f"{lease_s:g}s"}
     rig.make("other", "mailer", LEADSTREAM_ON_UNKNOWN=policy, **lease).start()
     try:
-        fault = {"phase": "body", "code": 250, "text": "2.0.0 queued at last", "delay_s": 9.0, "times": 8}
+        fault = {"phase": "body", "code": 250, "text": "2.0.0 queued at last", "delay_s": 3 * lease_s, "times": 8}
         return _scripted(rig, "answer to DATA takes three leases", policy, leads, fault, 8, **lease)
     finally:
         rig.stop_service("other")

@@ -24,7 +24,10 @@ def mailer(rig: Rig, name: str, **env: str) -> FaultyProcess:
 
 
 def test_the_places_of_a_killed_mailer_come_free_and_nobody_gets_more_meanwhile(tmp_path: Path) -> None:
-    with Rig(tmp_path, LEADSTREAM_CONCURRENCY_DOMAINS="example.com=2", LEADSTREAM_LEASE="3s") as rig:
+    limit = "example.com=2"
+    with Rig(
+        tmp_path, LEADSTREAM_CONCURRENCY_DOMAINS=limit, LEADSTREAM_LEASE="3s", LEADSTREAM_SMTP_TIMEOUT="150s"
+    ) as rig:
         rig.ensure("fanout")
         # The server takes long over what the first mailer sends: it holds both places when it dies.
         rig.inbox.post(

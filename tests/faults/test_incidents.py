@@ -46,7 +46,7 @@ def test_a_greylisted_mail_goes_out_once_and_later(rig: Rig) -> None:
 
 
 def test_a_slow_answer_to_data_keeps_its_lease(rig: Rig) -> None:
-    line = incidents.slow_data(rig, LEADS, "resend")
+    line = incidents.slow_data(rig, LEADS, "resend", lease_s=3.0)
     assert line.kept, line
     assert (line.duplicated, line.marked) == (0, 0), line
 
