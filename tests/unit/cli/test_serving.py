@@ -129,6 +129,13 @@ def test_a_child_waits_longer_from_failure_to_failure_and_starts_over_when_it_ra
     assert child.ended(200.0 + STEADY_S + 1.0) == 0.5
 
 
+def test_a_child_that_cannot_be_started_waits_longer_from_try_to_try() -> None:
+    child = kept()
+    child.started(7, 0.0)
+    assert child.ended(1_000.0) == 0.5, "it ran well"
+    assert [child.not_started(2_000.0 + 100 * number) for number in range(3)] == [1.0, 2.0, 4.0]
+
+
 def test_failures_in_a_row() -> None:
     assert [failures_after(3, STEADY_S), failures_after(3, STEADY_S + 0.1)] == [4, 1]
     assert backoff_s(1) == 0.5 and backoff_s(10_000) == 10.0

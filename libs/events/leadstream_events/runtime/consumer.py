@@ -261,7 +261,7 @@ class Consumer:
             if stuck:
                 logger.error("the loop went silent; restarting it", group=self.source.group)
                 self._recovery.note_restart()
-                self.last_read_s = self.last_tick_s = now
+                self.last_read_s = self.last_tick_s = monotonic_s()
                 return
 
     async def _drain(self) -> None:

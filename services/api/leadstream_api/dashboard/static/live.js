@@ -60,7 +60,7 @@ async function reload() {
       if (other && other.innerHTML !== part.innerHTML) put(part, other.innerHTML);
     }
   } catch {
-    // No page now: the next mark tries again, or the follow-up.
+    if (!timer && !document.hidden) timer = setTimeout(reload, 5000); // no page now
   }
   followUp();
 }
