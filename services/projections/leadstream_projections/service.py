@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from structlog.stdlib import get_logger
 
 from leadstream_events.effects import Settlement
-from leadstream_events.redis_client import Client, classify, connect
+from leadstream_events.redis_client import Client, connect, redis_may_refuse
 from leadstream_events.retention import interval_s
 from leadstream_events.runtime.batch import Handle
 from leadstream_events.runtime.consumer import Consumer
@@ -118,15 +118,13 @@ async def note_versions(settings: Settings, projections: Sequence[Projection]) -
     client = connect(settings.redis, timeout_s=5.0)
     changed = []
     try:
-        for projection in projections:
-            found = {await note_version(client, projection, number) for number in range(settings.partitions)}
-            if found != {projection.version}:
-                changed.append(projection.name)
-                mend = f"leadstream projections rebuild {projection.name}"
-                logger.warning("projection has another definition now", projection=projection.name, mend=mend)
-    except Exception as error:
-        if classify(error) is None:
-            raise
+        with redis_may_refuse():
+            for projection in projections:
+                found = {await note_version(client, projection, number) for number in range(settings.partitions)}
+                if found != {projection.version}:
+                    changed.append(projection.name)
+                    mend = f"leadstream projections rebuild {projection.name}"
+                    logger.warning("projection has another definition now", projection=projection.name, mend=mend)
     finally:
         await client.aclose()
     return changed

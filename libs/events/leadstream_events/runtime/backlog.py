@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from prometheus_client import Gauge
 
 from leadstream_events import keys
-from leadstream_events.redis_client import classify
+from leadstream_events.redis_client import redis_may_refuse
 from leadstream_events.runtime.source import GroupSource, monotonic_s
 from leadstream_events.server_time import server_ms
 from leadstream_events.views_flow import age_s, parked_of, told_lag
@@ -113,13 +113,10 @@ class Backlog:
         async with self._lock:
             if not sources or monotonic_s() - self._read_s < _NOT_MORE_OFTEN_S:
                 return
-            try:
+            found: Sequence[Sequence[Standing]] = ()
+            with redis_may_refuse():
                 async with asyncio.timeout(WITHIN_S):
                     found = await asyncio.gather(*(standings(source) for source in sources))
-            except Exception as error:
-                if classify(error) is None:
-                    raise
-                found = []
             _show(together(each for several in found for each in several).values())
             self._read_s = monotonic_s()
 

@@ -255,7 +255,8 @@ class Consumer:
                     if classify(error) is None:
                         raise
                     continue
-                self.last_read_s = self.last_read_s if lag else monotonic_s()  # silence counts from when entries wait
+                if not lag:  # silence counts from when entries wait
+                    self.last_read_s = monotonic_s()
                 self._progress.saw(lag > 0 or bool(self._in_flight), now)
                 stuck = is_silent(now, self.last_read_s, lag, policy)
             if stuck:
