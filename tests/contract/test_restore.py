@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from leadstream_events import keys, scripts
-from leadstream_events.directory import Directory
 from leadstream_events.envelope import encode, make_event
 from leadstream_events.ledger import FANOUT_FIELD, Row, State, parse_row
 from leadstream_events.redis_client import Client
@@ -50,7 +49,7 @@ async def test_a_fanout_that_is_set_back_requests_nothing_for_an_imported_lead(c
     await restore(client, LEADS, "5-1", keys.FANOUT, "5-1 imported", field="lead")
     lead = make_event(LeadReceived(lead=Lead(full_name="A", email="a@example.com")), subject=LEAD, now=now())
     fields = {name.encode(): value.encode() for name, value in encode(lead).items()}
-    fanout = Fanout(client, Directory(client), sealer(), welcome=True)
+    fanout = Fanout(client, sealer(), welcome=True)
     (settlement,) = await fanout.handle([make_delivery(0, LEADS, b"5-1", fields)])
     assert [effect.command for effect in settlement.effects] == ["ONCE"]
     assert await client.hget(keys.ledger(0, LEAD), FANOUT_FIELD) == b"5-1"

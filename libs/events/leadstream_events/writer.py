@@ -41,7 +41,7 @@ class PipelinedWriter:
     def __init__(self, client: Client, gather_s: float = 0.0) -> None:
         self._client, self._gather_s = client, gather_s
         self._waiting: list[_Call] = []
-        self._crowded = self._hurried = False  # since the last wait: a batch was large; somebody would not wait
+        self._crowded = False  # since the last wait a batch was large
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -52,24 +52,14 @@ class PipelinedWriter:
     async def __aexit__(self, *_: object) -> None:
         await end(self._task)
 
-    async def call(
-        self,
-        script: Script,
-        keys: Sequence[str],
-        args: Sequence[Argument],
-        *,
-        deadline_s: float,
-        gather: bool = True,
-    ) -> Any:
+    async def call(self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, deadline_s: float) -> Any:
         """Returns the script's reply; raises `Backpressure` when there is none within `deadline_s` seconds.
 
-        A call that was not sent yet at its deadline is dropped. One that was sent may still take effect. Without
-        `gather` it does not wait for others: for a call that stands for a whole batch already.
+        A call that was not sent yet at its deadline is dropped. One that was sent may still take effect.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         self._waiting.append((script, keys, args, future))
-        self._hurried = self._hurried or not gather
         self._wake.set()
         deadline = loop.call_later(deadline_s, _give_up, future)
         try:
@@ -82,8 +72,8 @@ class PipelinedWriter:
             await self._wake.wait()
             self._wake.clear()
             # At 0 whoever else is ready in this turn of the loop comes along.
-            await asyncio.sleep(self._gather_s if self._crowded and not self._hurried else 0)
-            self._crowded = self._hurried = False
+            await asyncio.sleep(self._gather_s if self._crowded else 0)
+            self._crowded = False
             while self._waiting:
                 self._crowded = self._crowded or len(self._waiting) >= _COMPANY
                 batch = [call for call in self._waiting[:MAX_BATCH] if not call[3].done()]

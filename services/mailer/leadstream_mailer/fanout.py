@@ -20,6 +20,7 @@ from leadstream_events.ledger import FANOUT_FIELD
 from leadstream_events.log import Entry
 from leadstream_events.recipients import Candidate, candidates
 from leadstream_events.redis_client import Client
+from leadstream_events.redis_joint import joint
 from leadstream_events.reports import refused
 from leadstream_events.reservations import Reservation, Settled, member, reserve, settle
 from leadstream_events.runtime.batch import Handle
@@ -46,9 +47,13 @@ _RESUME_GRACE_S = 2.0
 class Fanout:
     """Handles batches of leads. A mail that was requested before is left alone: no second reservation either."""
 
-    def __init__(self, client: Client, directory: Directory, sealer: Sealer, *, welcome: bool) -> None:
-        self._client, self._directory, self._welcome = client, directory, welcome
-        self._vault = Vault(client, sealer)
+    def __init__(self, client: Client, sealer: Sealer, *, welcome: bool) -> None:
+        self._client, self._asking, self._welcome = client, joint(client), welcome
+        self._directory, self._vault = Directory(self._asking), Vault(self._asking, sealer)
+
+    def forget(self) -> None:
+        """Redis may have lost data: who subscribes is read anew."""
+        self._directory.forget()
 
     async def handle(self, batch: Sequence[Delivery]) -> list[Settlement]:
         """Returns one settlement per delivery, holding all of its mails."""
@@ -78,7 +83,7 @@ class Fanout:
 
     async def _ledgers(self, batch: Sequence[Delivery]) -> list[set[str]]:
         """The fields of each lead's ledger: who was requested before. A lead new to fan-out has next to none."""
-        async with self._client.pipeline(transaction=False) as pipe:
+        async with self._asking.pipeline(transaction=False) as pipe:
             for delivery in batch:
                 pipe.hkeys(keys.ledger(delivery.partition, delivery.event.subject if delivery.event else ""))
             return [{name.decode() for name in names} for names in await pipe.execute()]
@@ -163,18 +168,18 @@ async def build(stack: AsyncExitStack, settings: Settings) -> list[Consumer]:
     }
     consumers = []
     for partition in range(settings.partitions):
-        directories: list[Directory] = []
+        fanouts: list[Fanout] = []
 
-        def fanout_of(client: Client, directories: list[Directory] = directories) -> Handle:
-            directories.append(Directory(client))
-            return Fanout(client, directories[0], sealer, welcome=settings.welcome).handle
+        def fanout_of(client: Client, fanouts: list[Fanout] = fanouts) -> Handle:
+            fanouts.append(Fanout(client, sealer, welcome=settings.welcome))
+            return fanouts[0].handle
 
         def quota_of(client: Client) -> Handle:
             return Quota(client, settings).handle
 
-        async def look_again(directories: list[Directory] = directories) -> None:
-            for directory in directories:  # a group that had to be created again: Redis may have lost data
-                directory.forget()
+        async def look_again(fanouts: list[Fanout] = fanouts) -> None:
+            for fanout in fanouts:  # a group that had to be created again: Redis may have lost data
+                fanout.forget()
 
         for group, stream, make in ((keys.FANOUT, keys.LEADS, fanout_of), (keys.QUOTA, keys.OUTCOMES, quota_of)):
             made = batch_consumer(

@@ -26,7 +26,6 @@ from leadstream_events.runtime.consumer import Consumer
 from leadstream_events.runtime.delivery import Delivery, give_up
 from leadstream_events.runtime.source import monotonic_s
 from leadstream_events.schemas.events import EmailRequested
-from leadstream_events.writer import SCRIPT_DEADLINE_S, PipelinedWriter
 from leadstream_mail.attempt_rules import AttemptRules
 from leadstream_mailer import metrics
 from leadstream_mailer.attempting import Again, Attempter, Forget, address_of
@@ -48,14 +47,16 @@ _REDIS_PAUSE_S = 0.5
 
 
 class Sender:
-    """Sends the mails of one partition. `consumer` is set by the wiring."""
+    """Sends the mails of one partition. `consumer` is set by the wiring.
+
+    What it asks beside `attempter` and `directory` goes out in one round trip with theirs if they share its `client`.
+    """
 
     consumer: Consumer
 
     def __init__(
         self,
         client: Client,
-        writer: PipelinedWriter,
         *,
         owner: str,
         lease_s: float,
@@ -68,7 +69,7 @@ class Sender:
         partition: int,
         max_deliveries: int,
     ) -> None:
-        self._client, self._writer = client, writer
+        self._client = client
         self._owner, self._lease_s, self._rules = owner, lease_s, rules
         self._directory, self._limiter, self._attempter = directory, limiter, attempter
         self._concurrency, self._unsettled, self._partition = concurrency, unsettled, partition
@@ -222,9 +223,7 @@ class Sender:
         for asked in attempts:
             number = numbers.setdefault(asked.ledger, len(numbers) + 1)
             args += (number, asked.request.email_id, asked.delivery.entry_id, asked.unsent)
-        replies = await self._writer.call(
-            scripts.BEGIN, list(numbers), args, deadline_s=SCRIPT_DEADLINE_S, gather=False
-        )
+        replies = await scripts.run(self._client, scripts.BEGIN, list(numbers), args)
         return {asked.delivery.entry_id: reply for asked, reply in zip(attempts, replies, strict=True)}
 
     async def _start(self, ready: Sequence[Ready], begun: Begun) -> None:

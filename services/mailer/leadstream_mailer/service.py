@@ -13,6 +13,7 @@ from structlog.stdlib import get_logger
 from leadstream_events import keys
 from leadstream_events.directory import Directory
 from leadstream_events.redis_client import Client, classify, connect
+from leadstream_events.redis_joint import joint
 from leadstream_events.runtime.consumer import Consumer
 from leadstream_events.runtime.handler import Handler
 from leadstream_events.runtime.service import Runnable, boot_name, consumer, policy_of, run_service
@@ -92,12 +93,12 @@ class _Wiring:
     def make_sender(self, client: Client, writer: PipelinedWriter) -> Handler:
         settings = self._settings
         care = care_of(settings)
-        self._directory = Directory(client, self._secrets)
+        asking = joint(client)  # before a mail is begun, several things are asked side by side
+        self._directory = Directory(asking, self._secrets)
         limiter = Limiter(client, care)
-        contents, rules = Contents(client, self._builder, self._sealer), rules_of(settings)
+        contents, rules = Contents(asking, self._builder, self._sealer), rules_of(settings)
         return Sender(
-            client,
-            writer,
+            asking,
             owner=self._name,
             lease_s=settings.lease,
             rules=rules,

@@ -7,14 +7,9 @@ local out = {}
 for n = 1, #KEYS / 2 do
   local reserved, quota = KEYS[2 * n - 1], KEYS[2 * n]
   local mail, purchased = ARGV[2 * n - 1], tonumber(ARGV[2 * n])
-  local ok = redis.call('SISMEMBER', reserved, mail)
-  if ok == 0 then
-    local sent = tonumber(redis.call('HGET', quota, 'sent') or 0)
-    if purchased < 0 or sent + redis.call('SCARD', reserved) < purchased then
-      redis.call('SADD', reserved, mail)
-      ok = 1
-    end
-  end
-  out[n] = ok
+  local ok = purchased < 0 or redis.call('SISMEMBER', reserved, mail) == 1
+    or tonumber(redis.call('HGET', quota, 'sent') or 0) + redis.call('SCARD', reserved) < purchased
+  if ok then redis.call('SADD', reserved, mail) end
+  out[n] = ok and 1 or 0
 end
 return out
