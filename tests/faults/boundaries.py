@@ -74,6 +74,7 @@ def run_boundary(rig: Rig, at: Boundary, *, leads: int, after: int, policy: str 
         rig.ensure(*_HOUSE, *({at.service} - {"api"}))
         eventually_sync(lambda: rig.has_group(at.stream, at.group), f"the group {at.group}")
     rig.stop_service(at.service)
+    rig.limit_purchases(1_000_000 if at.step == "reserved" else None)  # without a limit nothing is reserved before
     rig.ensure(*(name for name in _HOUSE if name != at.service))
     counted = int(rig.client.hget(keys.projection(0, "totals", 1), "sent") or 0)
     env = {"FAULT_STEP": at.step, "FAULT_AFTER": str(after), "FAULT_KILLS": str(kills)}

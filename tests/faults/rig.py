@@ -27,7 +27,7 @@ from leadstream_events.log import StreamLog, read_entry
 from leadstream_events.redis_client import Client, connect
 from leadstream_events.schemas.events import EmailDeferred, EmailOutcomeUnknown, Kind, LeadReceived
 from leadstream_events.schemas.lead import Lead
-from leadstream_events.schemas.subscriber import SubscriberDraft
+from leadstream_events.schemas.subscriber import SubscriberDraft, SubscriberPatch
 from leadstream_events.subscribers import SubscriberStore
 from leadstream_events.writer import PipelinedWriter
 from tests.faults.faulty_process import FaultyProcess
@@ -173,6 +173,16 @@ class Rig:
         made = self.ask(lambda client: SubscriberStore(client).add(draft, datetime.now(UTC)))
         self.subscribers.append(made.id)
         return made.id
+
+    def limit_purchases(self, leads: int | None) -> None:
+        """Sets how many leads every subscriber has bought; None for no limit."""
+        patch = SubscriberPatch(leads_purchased=leads)
+
+        async def change(client: Client) -> None:
+            for item in self.subscribers:
+                await SubscriberStore(client).change(item, patch, datetime.now(UTC))
+
+        self.ask(change)
 
     def due(self, lead: str) -> list[str]:
         """The ids of the mails that a lead calls for."""

@@ -166,7 +166,7 @@ class LeadSteps(RuleBasedStateMachine):
         candidate = Candidate(
             email_id=mail, kind=Kind.NOTIFICATION, subscriber_id="s", to="s@example.com", purchased=-1
         )
-        effects = request(candidate, delivery.event, delivery.entry_id, 0, datetime.now(UTC))
+        effects = request(candidate, delivery.event, delivery.entry_id, 0, datetime.now(UTC), reserved=False)
         return Settlement(delivery.stream, delivery.entry_id, effects)
 
     def _requested(self, entry_id: bytes, fields: dict[bytes, bytes]) -> None:

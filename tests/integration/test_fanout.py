@@ -148,14 +148,16 @@ async def test_a_mail_that_was_not_sent_gives_its_lead_back(settings: Settings, 
 
 
 @pytest.mark.parametrize("settled", [False, True])
+@pytest.mark.parametrize("limit", [10, None], ids=["limited", "unlimited"])
 async def test_reading_every_lead_again_asks_for_no_mail_and_reserves_nothing(
-    settings: Settings, raw: Client, settled: bool
+    settings: Settings, raw: Client, settled: bool, limit: int | None
 ) -> None:
-    who = await add(raw, "ten", leads_purchased=10)
+    who = await add(raw, "ten", leads_purchased=limit)
     for _ in range(4):
         await add_lead(raw)
     async with fanout(settings):
         await caught_up(raw)
+        assert (await SubscriberStore(raw).usage([who.id]))[who.id].reserved == 4
         if settled:
             await settle_all(raw)
             await caught_up(raw, OUTCOMES, keys.QUOTA)

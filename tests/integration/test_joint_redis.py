@@ -41,7 +41,7 @@ async def test_what_is_asked_side_by_side_reaches_the_server_at_once(client: Cli
             return list(await pipe.get("a").get("b").execute())
 
     before = await reads(raw)
-    assert await asyncio.gather(asking.get("a"), both(), asking.get("b")) == [b"1", [b"1", b"2"], b"2"]
+    assert list(await asyncio.gather(asking.get("a"), both(), asking.get("b"))) == [b"1", [b"1", b"2"], b"2"]
     assert await reads(raw) - before == 2  # one, and the question how many
 
 

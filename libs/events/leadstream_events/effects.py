@@ -87,6 +87,11 @@ def set_greatest(key: str, field: str, value: str) -> Effect:
     return Effect("MAX", key, (field, value))
 
 
+def add_member(key: str, member: str) -> Effect:
+    """SADD of one member."""
+    return Effect("SADD", key, (member,))
+
+
 def expire(key: str, seconds: int) -> Effect:
     """EXPIRE."""
     return Effect("EXPIRE", key, (seconds,))

@@ -212,6 +212,11 @@ def _without_arguments(text: str) -> str:
     return text.rpartition("of pipeline caused error: ")[2].partition(", with args")[0].strip("()',")
 
 
+def one_keyspace(client: Client) -> bool:
+    """True when one script may write to any keys together; on a cluster only to those of one slot."""
+    return not isinstance(client, RedisCluster)
+
+
 async def drop_connections(client: Client) -> None:
     """Closes every connection, those in use too, so that the next command resolves the address again."""
     if isinstance(client, RedisCluster):

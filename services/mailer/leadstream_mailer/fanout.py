@@ -18,8 +18,8 @@ from leadstream_events.effects import Effect, Settlement, once, together
 from leadstream_events.errors import Permanent
 from leadstream_events.ledger import FANOUT_FIELD
 from leadstream_events.log import Entry
-from leadstream_events.recipients import Candidate, candidates
-from leadstream_events.redis_client import Client
+from leadstream_events.recipients import NO_LIMIT, Candidate, candidates
+from leadstream_events.redis_client import Client, one_keyspace
 from leadstream_events.redis_joint import joint
 from leadstream_events.reports import refused
 from leadstream_events.reservations import Reservation, Settled, member, reserve, settle
@@ -57,11 +57,13 @@ class Fanout:
 
     async def handle(self, batch: Sequence[Delivery]) -> list[Settlement]:
         """Returns one settlement per delivery, holding all of its mails."""
-        asked = self._directory.refresh(), self._leads(batch), self._ledgers(batch)
-        snapshot, leads, ledgers = await asyncio.gather(*asked)
+        looking = self._directory.refresh(), self._leads(batch), self._ledgers(batch)
+        snapshot, leads, ledgers = await asyncio.gather(*looking)
         due = [self._due(*each, snapshot) for each in zip(batch, leads, ledgers, strict=True)]
-        asking = self._refused([mail for mails in due for mail in mails])
-        refused, made = await asyncio.gather(asking, _make_requests(batch, due, datetime.now(UTC)))
+        asking = [mail for mails in due for mail in mails if self._must_ask(mail)]
+        asked = {mail.email_id for mail in asking}
+        making = _make_requests(batch, due, asked, datetime.now(UTC))
+        refused, made = await asyncio.gather(self._refused(asking), making)
         return [
             Settlement(delivery.stream, delivery.entry_id, _without(refused, delivery, requests))
             for delivery, requests in zip(batch, made, strict=True)
@@ -99,11 +101,14 @@ class Fanout:
         found = candidates(delivery.event.subject, lead, snapshot.subscribers.values(), welcome=self._welcome)
         return [mail for mail in found if mail.email_id not in ledger]
 
+    def _must_ask(self, mail: Candidate) -> bool:
+        """True where a purchased lead is set aside before the mail is requested. Unlimited ones reserve too, since it
+        is what counts their leads, but they are never refused: it happens together with the request, where it can."""
+        return mail.subscriber_id is not None and (mail.purchased != NO_LIMIT or not one_keyspace(self._client))
+
     async def _refused(self, mails: Sequence[Candidate]) -> set[str]:
-        """Mails of subscribers with nothing left. Unlimited ones reserve too: it is what counts their leads."""
-        wanted = [
-            Reservation(mail.email_id, mail.subscriber_id, mail.purchased) for mail in mails if mail.subscriber_id
-        ]
+        """Mails of subscribers with nothing left; a purchased lead is set aside for each of the others."""
+        wanted = [Reservation(mail.email_id, mail.subscriber_id or "", mail.purchased) for mail in mails]
         answers = await reserve(self._client, wanted)
         return {item.email_id for item, ok in zip(wanted, answers, strict=True) if not ok}
 
@@ -112,15 +117,19 @@ _Requests = dict[str, tuple[Effect, ...]]
 """Mail id to the effects that request the mail."""
 
 
-async def _make_requests(batch: Sequence[Delivery], due: Sequence[list[Candidate]], now: datetime) -> list[_Requests]:
-    """Every request per delivery, made while Redis is asked which of them are refused: few are."""
+async def _make_requests(
+    batch: Sequence[Delivery], due: Sequence[list[Candidate]], asked: set[str], now: datetime
+) -> list[_Requests]:
+    """Every request per delivery, made while Redis is asked which of those `asked` for are refused: few are."""
     made: list[_Requests] = []
     for delivery, mails in zip(batch, due, strict=True):
         await asyncio.sleep(0)  # the question must be sent, and its answer read before it counts as late
         requests: _Requests = {}
         if event := delivery.event:
             for mail in mails:
-                requests[mail.email_id] = request(mail, event, delivery.entry_id, delivery.partition, now)
+                requests[mail.email_id] = request(
+                    mail, event, delivery.entry_id, delivery.partition, now, reserved=mail.email_id in asked
+                )
         made.append(requests)
     return made
 

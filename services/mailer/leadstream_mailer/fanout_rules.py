@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from leadstream_events import keys
-from leadstream_events.effects import Effect, append, once
+from leadstream_events.effects import Effect, add_member, append, once
 from leadstream_events.envelope import Event, make_event
 from leadstream_events.ledger import Row, State
 from leadstream_events.recipients import Candidate
@@ -16,11 +16,12 @@ from leadstream_mail.bounces.in_session import refusal_class
 
 
 def request(
-    candidate: Candidate, lead_event: Event, lead_entry: str, partition: int, now: datetime
+    candidate: Candidate, lead_event: Event, lead_entry: str, partition: int, now: datetime, *, reserved: bool
 ) -> tuple[Effect, ...]:
     """The effects that request one mail, once ever: a lead delivered again, or read again after a `seek`, adds none.
 
-    A mail to a sealed lead itself does not name his address, which is sealed with the rest.
+    A mail to a sealed lead itself does not name his address, which is sealed with the rest. With one that is not
+    `reserved` yet its purchased lead is set aside: for a subscriber without a limit, who is never refused one.
     """
     data = EmailRequested(
         email_id=candidate.email_id,
@@ -32,7 +33,10 @@ def request(
     event = make_event(data, subject=lead_event.subject, now=now, cause=lead_event.id, trace=lead_event.trace)
     ledger = keys.ledger(partition, lead_event.subject)
     row = str(Row(State.REQUESTED, at_ms=int(now.timestamp() * 1000)))
-    return once(ledger, candidate.email_id, row, [append(keys.stream(partition, keys.EMAILS), event)])
+    effects = [append(keys.stream(partition, keys.EMAILS), event)]
+    if candidate.subscriber_id and not reserved:
+        effects.append(add_member(keys.reserved(candidate.subscriber_id), candidate.email_id))
+    return once(ledger, candidate.email_id, row, effects)
 
 
 def refusal(event: Event) -> Report | None:

@@ -58,7 +58,7 @@ def test_a_mail_keeps_its_id_when_the_address_is_corrected() -> None:
 def test_a_request_is_guarded_by_its_ledger_row_and_names_its_cause() -> None:
     (mail,) = candidates("lead-1", LEAD, [subscriber("a")], welcome=False)
     lead = make_event(LeadReceived(lead=LEAD), subject="lead-1", now=NOW, trace="00-a-b-01")
-    guard, stored = request(mail, lead, "5-1", 3, NOW)
+    guard, stored = request(mail, lead, "5-1", 3, NOW, reserved=True)
     assert (guard.command, guard.key, guard.args[0], guard.args[2]) == (
         "ONCE",
         keys.ledger(3, "lead-1"),
@@ -71,3 +71,12 @@ def test_a_request_is_guarded_by_its_ledger_row_and_names_its_cause() -> None:
     assert (fields["type"], fields["subject"], fields["cause"]) == ("EmailRequested", "lead-1", lead.id)
     assert fields["trace"] == "00-a-b-01"
     assert '"lead_entry":"5-1"' in str(fields["data"])
+
+
+def test_a_purchased_lead_that_is_not_set_aside_yet_is_together_with_the_request() -> None:
+    welcome, mail = candidates("lead-1", LEAD, [subscriber("a")], welcome=True)
+    lead = make_event(LeadReceived(lead=LEAD), subject="lead-1", now=NOW)
+    guard, _, kept = request(mail, lead, "5-1", 3, NOW, reserved=False)
+    assert guard.args[2] == 2  # both, or neither
+    assert (kept.command, kept.key, kept.args) == ("SADD", keys.reserved("a"), (mail.email_id,))
+    assert len(request(welcome, lead, "5-1", 3, NOW, reserved=False)) == 2  # the visitor buys nothing

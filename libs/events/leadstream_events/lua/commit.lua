@@ -15,7 +15,9 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
 -- A command that fails after the XACK would lose the entry: nothing is rolled back. So types are looked at before.
-local needs = {XADD = 'stream', HSET = 'hash', HINCRBY = 'hash', ONCE = 'hash', MAX = 'hash', DUE = 'zset'}
+local needs = {
+  XADD = 'stream', HSET = 'hash', HINCRBY = 'hash', ONCE = 'hash', MAX = 'hash', DUE = 'zset', SADD = 'set'
+}
 local function misfit()
   local first, fits = at, {}
   for _ = 1, total do
