@@ -41,6 +41,13 @@ async def cluster(binary: Path, folder: Path) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
+async def shard(binary: Path, folder: Path) -> AsyncIterator[str]:
+    """The only server of a cluster, by its own address."""
+    async with cluster(binary, folder) as url:
+        yield url.replace("+cluster", "")
+
+
+@asynccontextmanager
 async def sentinel(binary: Path, folder: Path) -> AsyncIterator[str]:
     """A server that a sentinel watches and names."""
     port, watcher = free_port(), free_port()
@@ -67,7 +74,7 @@ async def sentinel(binary: Path, folder: Path) -> AsyncIterator[str]:
             await process.wait()
 
 
-TOPOLOGIES = {"single": single, "sentinel": sentinel, "cluster": cluster}
+TOPOLOGIES = {"single": single, "sentinel": sentinel, "cluster": cluster, "shard": shard}
 
 
 @pytest.mark.parametrize("partitions", [1, 3])

@@ -212,9 +212,19 @@ def _without_arguments(text: str) -> str:
     return text.rpartition("of pipeline caused error: ")[2].partition(", with args")[0].strip("()',")
 
 
-def one_keyspace(client: Client) -> bool:
-    """True when one script may write to any keys together; on a cluster only to those of one slot."""
-    return not isinstance(client, RedisCluster)
+async def one_keyspace(client: Client) -> bool:
+    """True when one script may write to any keys together (CLUSTER NODES is refused: no cluster).
+
+    On a cluster it may only to those of one slot, also where a single shard is spoken to by its own address. A server
+    that does not say counts as a cluster; what breaks the connection passes through.
+    """
+    if isinstance(client, RedisCluster):
+        return False
+    try:
+        await client.execute_command("CLUSTER", "NODES")
+    except errors.ResponseError as error:
+        return "cluster support disabled" in str(error)
+    return False
 
 
 async def drop_connections(client: Client) -> None:

@@ -50,15 +50,19 @@ class Fanout:
     def __init__(self, client: Client, sealer: Sealer, *, welcome: bool) -> None:
         self._client, self._asking, self._welcome = client, joint(client), welcome
         self._directory, self._vault = Directory(self._asking), Vault(self._asking, sealer)
+        self._one_keyspace: bool | None = None  # not asked yet
 
     def forget(self) -> None:
-        """Redis may have lost data: who subscribes is read anew."""
+        """Redis may have lost data, or be another one: what is known of it is asked anew."""
         self._directory.forget()
+        self._one_keyspace = None
 
     async def handle(self, batch: Sequence[Delivery]) -> list[Settlement]:
         """Returns one settlement per delivery, holding all of its mails."""
         looking = self._directory.refresh(), self._leads(batch), self._ledgers(batch)
         snapshot, leads, ledgers = await asyncio.gather(*looking)
+        if self._one_keyspace is None:
+            self._one_keyspace = await one_keyspace(self._client)
         due = [self._due(*each, snapshot) for each in zip(batch, leads, ledgers, strict=True)]
         asking = [mail for mails in due for mail in mails if self._must_ask(mail)]
         asked = {mail.email_id for mail in asking}
@@ -104,7 +108,7 @@ class Fanout:
     def _must_ask(self, mail: Candidate) -> bool:
         """True where a purchased lead is set aside before the mail is requested. Unlimited ones reserve too, since it
         is what counts their leads, but they are never refused: it happens together with the request, where it can."""
-        return mail.subscriber_id is not None and (mail.purchased != NO_LIMIT or not one_keyspace(self._client))
+        return mail.subscriber_id is not None and (mail.purchased != NO_LIMIT or not self._one_keyspace)
 
     async def _refused(self, mails: Sequence[Candidate]) -> set[str]:
         """Mails of subscribers with nothing left; a purchased lead is set aside for each of the others."""
