@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from litestar import Litestar
+from litestar import HttpMethod, Litestar
 from litestar.exceptions import HTTPException
-from litestar.types import Message, Scope
 
 from leadstream_api import (
     batch,
@@ -22,6 +21,7 @@ from leadstream_api import (
     redrives,
     unsubscribe,
 )
+from leadstream_api.access.credentials import LEADS_PATH
 from leadstream_api.access.door import Door
 from leadstream_api.access.guards import declared
 from leadstream_api.access.state import open_access
@@ -29,6 +29,7 @@ from leadstream_api.context import open_services
 from leadstream_api.dashboard.routes import routes
 from leadstream_api.metrics import Metrics
 from leadstream_api.problems import on_exception
+from leadstream_api.routing import Straight
 from leadstream_api.secrets import open_secrets
 from leadstream_api.webhooks import routes as webhooks
 from leadstream_api.webhooks.setup import Fetch, fetch, open_webhooks
@@ -62,7 +63,6 @@ HANDLERS = (
     health.get_metrics,
     openapi.get_schema,
 )
-_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 
 
 def create_app(settings: Settings, get: Fetch = fetch) -> Litestar:
@@ -83,17 +83,10 @@ def create_app(settings: Settings, get: Fetch = fetch) -> Litestar:
                 if access.turnstile is not None:
                     await access.turnstile.aclose()
 
-    async def before_send(message: Message, scope: Scope) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], _NO_SNIFFING]
-            route = scope.get("path_template") or "unmatched"
-            metrics.responded(str(scope.get("method", "")), str(route), message["status"])
-
     app = Litestar(
         route_handlers=[*HANDLERS, *webhooks.HANDLERS, unsubscribe.routes(), routes()],
         guards=[declared],
         lifespan=[lifespan],
-        before_send=[before_send],
         exception_handlers={Exception: on_exception, HTTPException: on_exception},
         openapi_config=None,
         logging_config=None,
@@ -102,5 +95,5 @@ def create_app(settings: Settings, get: Fetch = fetch) -> Litestar:
     app.state.access = access
     app.state.webhooks = open_webhooks(settings, get)
     open_secrets(app, settings)
-    app.asgi_handler = Door(app.asgi_handler, access)
+    app.asgi_handler = Door(Straight(app, LEADS_PATH, HttpMethod.POST), access, metrics.responded)
     return app

@@ -1,8 +1,9 @@
-"""Before any route: keeps strangers out while there are no keys, answers preflights, dresses answers with headers."""
+"""Before any route: keeps strangers out while there are no keys, answers preflights, dresses and counts answers."""
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, cast
 
@@ -28,10 +29,10 @@ _MEND = "set LEADSTREAM_API_KEYS_FILE to let others in"
 
 
 class Door:
-    """Wraps the app's ASGI handler."""
+    """Wraps the app's ASGI handler. `responded` gets method, template of the path and status of each answer."""
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
-        self._app, self._access = app, access
+    def __init__(self, app: ASGIApp, access: Access, responded: Callable[[str, str, int], None]) -> None:
+        self._app, self._access, self._responded = app, access, responded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one connection."""
@@ -50,6 +51,8 @@ class Door:
                 if concerned:
                     given = answer_headers.with_cors(given, origin)
                 message["headers"] = answer_headers.with_security(given)
+                route = scope.get("path_template") or "unmatched"
+                self._responded(str(method or ""), str(route), message["status"])
             await send(message)
 
         refusal = stranger(scope) if self._access.keys is None else None

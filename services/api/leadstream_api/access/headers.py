@@ -11,6 +11,7 @@ CSP = (
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 Headers = list[tuple[bytes, bytes]]
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 _ALWAYS = {
     b"cache-control": b"no-store",
     b"cross-origin-resource-policy": b"same-origin",
@@ -35,7 +36,7 @@ def with_security(headers: Headers) -> Headers:
     """Returns the headers with those that are missing."""
     present = {name.lower(): value for name, value in headers}
     wanted = _ALWAYS | (_OF_PAGES if present.get(b"content-type", b"").startswith(b"text/html") else {})
-    return [*headers, *((name, value) for name, value in wanted.items() if name not in present)]
+    return [*headers, *((name, value) for name, value in wanted.items() if name not in present), _NO_SNIFFING]
 
 
 def with_cors(headers: Headers, origin: bytes | None) -> Headers:
