@@ -30,7 +30,8 @@ def seal_lead(event: Event, ring: KeyRing) -> SealedLead:
     key = new_key()
     text = seal(key, event.subject, data.lead.model_dump_json(exclude_defaults=True).encode())
     sealed = LeadReceived(lead=Sealed(sealed=text), mode=data.mode)
-    return SealedLead(replace(event, data=sealed), wrap(key, event.subject, ring))
+    as_stored = Event(event.id, event.type, event.time, event.subject, sealed, event.cause, event.trace)
+    return SealedLead(as_stored, wrap(key, event.subject, ring))
 
 
 def needs_key(event: Event | None) -> bool:

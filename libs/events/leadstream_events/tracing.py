@@ -74,7 +74,10 @@ def enabled() -> bool:
 def first_span(name: str, incoming: str, /, **attributes: Attribute | None) -> Span:
     """Begins the span of a request from outside: a child of its traceparent, else the first span of a new trace."""
     if _tracer is None:
-        return Span(incoming or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01")
+        if not incoming:
+            ids = secrets.token_hex(24)
+            incoming = f"00-{ids[:32]}-{ids[32:]}-01"
+        return Span(incoming)
     return _tracer.start(name, "SERVER", incoming, attributes)
 
 

@@ -74,7 +74,7 @@ class Services:
 
 def services_of(request: Request[Any, Any, Any]) -> Services:
     """The services of the app that got this request."""
-    return cast(Services, request.app.state.services)
+    return cast(Services, request.app.state["services"])  # `.services` is looked for in the class first
 
 
 @asynccontextmanager
@@ -106,20 +106,24 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
         await reading.aclose()
 
 
-@asynccontextmanager
-async def redis_errors(services: Services, *more: tuple[str, str]) -> AsyncIterator[None]:
+class redis_errors:  # noqa: N801  -- reads as what it does
     """Turns Redis errors inside into `Backpressure`; a WRONGTYPE names the key and the type it should have.
 
     `more` are (key, type) pairs beside the fixed keys.
     """
-    try:
-        yield
-    except (RedisError, OSError, Backpressure) as error:
-        cause = classify(error)
+
+    def __init__(self, services: Services, *more: tuple[str, str]) -> None:
+        self._services, self._more = services, more
+
+    async def __aenter__(self) -> None:
+        """Nothing to prepare."""
+
+    async def __aexit__(self, _: object, error: BaseException | None, trace: object) -> None:
+        cause = classify(error) if isinstance(error, RedisError | OSError | Backpressure) else None
         if cause is None:
-            raise
+            return
         if cause.cause is RedisCause.WRONGTYPE and not cause.detail:
-            cause = Backpressure(cause.cause, await _wrong_keys(services, more))
+            cause = Backpressure(cause.cause, await _wrong_keys(self._services, self._more))
         raise cause from None
 
 

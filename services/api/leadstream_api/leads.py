@@ -83,8 +83,8 @@ def _accepted_answer(accepted: Accepted) -> Ready:
         headers.append((b"idempotent-replayed", b"true"))
     # Built by hand: these are ids and enums, and this is the hottest line of the service.
     body = (
-        f'{{"lead_id":"{accepted.lead_id}","mode":"{accepted.mode.value}",'
-        f'"durability":"{accepted.durability.value}","location":"{location}"}}'
+        f'{{"lead_id":"{accepted.lead_id}","mode":"{accepted.mode}",'
+        f'"durability":"{accepted.durability}","location":"{location}"}}'
     )
     return Ready(202, headers, body.encode())
 

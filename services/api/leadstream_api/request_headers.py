@@ -1,13 +1,27 @@
-"""Headers of a request as ASGI has them; Litestar's `request.headers` copies all of them to find one."""
+"""Headers of a request as ASGI has them, read once; Litestar's `request.headers` copies all of them to find one."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from litestar.types import Scope
 
+_READ = "leadstream.headers"
 
-def values(scope: Scope, name: bytes) -> list[str]:
+
+def sent(scope: Scope) -> Mapping[bytes, Sequence[str]]:
+    """All headers: their names in lower case, and the values of each, one per line that was sent."""
+    found: dict[bytes, list[str]] | None = scope.get(_READ)  # type: ignore[assignment]
+    if found is None:
+        scope[_READ] = found = {}  # type: ignore[literal-required]
+        for name, value in scope["headers"]:
+            found.setdefault(name, []).append(value.decode("latin-1"))
+    return found
+
+
+def values(scope: Scope, name: bytes) -> Sequence[str]:
     """The values of a header, one per line that was sent; `name` in lower case."""
-    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
+    return sent(scope).get(name, ())
 
 
 def only(scope: Scope, name: bytes) -> str | None:

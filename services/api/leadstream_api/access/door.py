@@ -22,7 +22,7 @@ from leadstream_api.access.origins import (
 )
 from leadstream_api.access.state import Access
 from leadstream_api.problems import MEDIA_TYPE, Problem
-from leadstream_api.request_headers import only
+from leadstream_api.request_headers import only, sent
 from leadstream_events.subscribers import utc_now
 
 _MEND = "set LEADSTREAM_API_KEYS_FILE to let others in"
@@ -66,9 +66,9 @@ class Door:
 
     def _reader(self, scope: Scope) -> bytes | None:
         """The origin whose pages may read the answer; None for all others."""
-        sent = only(scope, b"origin")
-        found = origin_of(sent) if sent else None
-        if found is None or found != sent:
+        origin = only(scope, b"origin")
+        found = origin_of(origin) if origin else None
+        if found is None or found != origin:
             return None
         keys = self._access.keys
         allowed = is_loopback_origin(found) if keys is None else keys.current().publishes_to(found, utc_now())
@@ -81,8 +81,7 @@ def _is_preflight(scope: Scope) -> bool:
 
 def stranger(scope: Scope) -> Problem | None:
     """Without keys: why this request cannot be trusted to come from this machine and be meant for it; else None."""
-    names = {name for name, _ in scope["headers"]}
-    if names & PROXY_HEADERS:
+    if not PROXY_HEADERS.isdisjoint(sent(scope)):
         return Problem(403, "keys-wanted", f"Without API keys nothing that came through a proxy is taken; {_MEND}")
     client = scope.get("client")
     if client is not None and not _is_loopback_address(client[0]):

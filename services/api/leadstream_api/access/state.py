@@ -52,4 +52,4 @@ def open_access(settings: Settings) -> Access:
 
 def access_of(connection: Connection) -> Access:
     """The access control of the app that got this request."""
-    return cast(Access, connection.app.state.access)
+    return cast(Access, connection.app.state["access"])  # `.access` is looked for in the class first
