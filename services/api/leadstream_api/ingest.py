@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from litestar.types import Scope
 
@@ -45,8 +45,7 @@ class Mode(StrEnum):
     FALLBACK = "fallback"
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """A lead that will not be lost. `repeated`: its idempotency key was answered before, and this is that answer."""
 
     lead_id: str

@@ -53,8 +53,8 @@ async def read_lead(request: Incoming) -> tuple[Lead, str | None]:
 
 async def _sent_by_a_person(request: Incoming, token: str | None, lead_id: str) -> None:
     """Asks last, when nothing else is wrong with the lead: a token is good for one lead."""
-    turnstile, key = access_of(request).turnstile, caller_of(request).key
-    if turnstile is not None and key is not None and key.publishable:
+    turnstile = access_of(request).turnstile
+    if turnstile is not None and (key := caller_of(request).key) is not None and key.publishable:
         verdict = await require_person(turnstile, token, lead_id)
         services_of(request).metrics.turnstile(verdict.value)
 

@@ -27,6 +27,10 @@ Scalar = str | int | float | bool | None
 
 # Local parts about which the library has nothing to say but yes; upper case is not among them (`Postmaster`).
 _PLAIN_LOCAL = re.compile(r"[a-z0-9_+-]+(\.[a-z0-9_+-]+)*")
+_STATE = re.compile(r"[A-Z]{2}")
+_PHONE = re.compile(r"[0-9+().,/#\-\s;=a-zA-Z]*")
+_VIN = re.compile(r"[A-HJ-NPR-Z0-9]{17}")
+_ZIP = re.compile(r"[0-9]{5}(-[0-9]{4})?")
 
 
 def normal_address(value: str) -> str:
@@ -58,7 +62,7 @@ def address_key(value: str) -> str:
 
 def _state(value: str) -> str:
     value = single_line(value).upper()
-    if not re.fullmatch(r"[A-Z]{2}", value):
+    if not _STATE.fullmatch(value):
         raise ValueError("must be two letters, as in CA")
     return value
 
@@ -66,14 +70,14 @@ def _state(value: str) -> str:
 def _phone(value: str) -> str:
     value = single_line(value)
     digits = sum(map(str.isdigit, value))
-    if not re.fullmatch(r"[0-9+().,/#\-\s;=a-zA-Z]*", value) or not 7 <= digits <= 20:
+    if not _PHONE.fullmatch(value) or not 7 <= digits <= 20:
         raise ValueError("must be a phone number with 7 to 20 digits")
     return value
 
 
 def _vin(value: str) -> str:
     value = single_line(value).upper()
-    if not re.fullmatch(r"[A-HJ-NPR-Z0-9]{17}", value):
+    if not _VIN.fullmatch(value):
         raise ValueError("must be 17 letters and digits without I, O and Q (ISO 3779)")
     return value
 
@@ -114,7 +118,7 @@ def _not_empty(value: str) -> str:
 
 
 def _zip(value: str) -> str:
-    if not re.fullmatch(r"[0-9]{5}(-[0-9]{4})?", value):
+    if not _ZIP.fullmatch(value):
         raise ValueError("must be 12345 or 12345-6789")
     return value
 

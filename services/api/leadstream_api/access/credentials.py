@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from urllib.parse import parse_qs
 
 from litestar.types import Scope as AsgiScope
@@ -20,8 +20,7 @@ QUERY_FIELD = "key"
 LEADS_PATH = "/leads"
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """A principal with what proved it: a key, and the session that named it."""
 
     principal: Principal

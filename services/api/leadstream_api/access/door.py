@@ -47,7 +47,7 @@ class Door:
 
         async def dressed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                given = [(bytes(name), bytes(value)) for name, value in message["headers"]]
+                given = list(message["headers"])
                 if concerned:
                     given = answer_headers.with_cors(given, origin)
                 message["headers"] = answer_headers.with_security(given)

@@ -16,7 +16,7 @@ _ALWAYS = {
     b"cache-control": b"no-store",
     b"cross-origin-resource-policy": b"same-origin",
 }
-_OF_PAGES = {
+_OF_PAGES = _ALWAYS | {
     b"content-security-policy": CSP.encode(),
     b"referrer-policy": b"same-origin",
     b"cross-origin-opener-policy": b"same-origin",
@@ -35,8 +35,8 @@ PREFLIGHT = {
 def with_security(headers: Headers) -> Headers:
     """Returns the headers with those that are missing."""
     present = {name.lower(): value for name, value in headers}
-    wanted = _ALWAYS | (_OF_PAGES if present.get(b"content-type", b"").startswith(b"text/html") else {})
-    return [*headers, *((name, value) for name, value in wanted.items() if name not in present), _NO_SNIFFING]
+    wanted = _OF_PAGES if present.get(b"content-type", b"").startswith(b"text/html") else _ALWAYS
+    return [*headers, *[item for item in wanted.items() if item[0] not in present], _NO_SNIFFING]
 
 
 def with_cors(headers: Headers, origin: bytes | None) -> Headers:

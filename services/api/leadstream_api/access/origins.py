@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -57,8 +57,7 @@ def is_loopback_origin(origin: str) -> bool:
     return found is not None and is_loopback_name(urlsplit(found).hostname or "")
 
 
-@dataclass(frozen=True, slots=True)
-class Provenance:
+class Provenance(NamedTuple):
     """What a browser says about where a request comes from; None where it says nothing."""
 
     host: str
