@@ -110,6 +110,8 @@ def _login(access: RedisAccess) -> dict[str, Any]:
 def _tls(access: RedisAccess) -> dict[str, Any]:
     """redis-py's options; the files are tried out here, where the setting can still be named."""
     given = {"ssl_ca_certs": access.ca_file, "ssl_certfile": access.cert_file, "ssl_keyfile": access.key_file}
+    if not any(given.values()):
+        return {}  # the first context of a process costs it 2 MiB
     setting = "CA_FILE"
     try:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -8,6 +8,7 @@ import pytest
 
 from leadstream_events.errors import ConfigurationError
 from leadstream_events.redis_access import RedisAccess
+from leadstream_events.redis_client import connect
 from leadstream_events.settings import load_settings
 
 TLS = "rediss://host:1/0"
@@ -81,3 +82,12 @@ def test_the_same_login_twice_is_no_conflict_and_shows_nowhere() -> None:
 def test_every_tls_scheme_takes_the_files() -> None:
     for scheme in ("rediss", "rediss+cluster", "rediss+sentinel"):
         assert load_settings(redis_url=f"{scheme}://host:1/a/0", redis_ca_file=Path("ca.pem")).redis.tls
+
+
+def test_no_tls_context_is_made_where_no_file_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise AssertionError("2 MiB in every process")
+
+    monkeypatch.setattr("ssl.SSLContext", none)
+    for url in ("redis://host:1/0", TLS):
+        connect(url, timeout_s=1.0)
