@@ -5,7 +5,6 @@ It is single-threaded and runs no loop, because a fork copies neither threads no
 
 from __future__ import annotations
 
-import gc
 import math
 import os
 import selectors
@@ -22,8 +21,8 @@ from leadstream_cli.restarts import how_it_ended
 from leadstream_cli.serving.child import PARENT_SIGNALS, become
 from leadstream_cli.serving.children import Child, Listening
 from leadstream_cli.serving.keeping import Kept
+from leadstream_cli.serving.sharing import before_forks, give_back_code
 from leadstream_cli.serving.words import Words
-from leadstream_events.garbage import keep_what_is_loaded
 from leadstream_events.notify import Notifier
 
 logger = get_logger("leadstream.serve")
@@ -46,6 +45,7 @@ class Parent:
         self._waked, self._waker = socket.socketpair()
         self._selector = selectors.DefaultSelector()
         self._told_ready = False
+        self._filling: list[bytes] = []
         self._told_alive_s = -math.inf
         self._code: int | None = None
         self._kill_at_s: float | None = None
@@ -53,8 +53,7 @@ class Parent:
     def run(self) -> int:
         """Returns the exit code: 0 after a signal, 2 when a child refuses its settings before all were ready."""
         self._listen()
-        keep_what_is_loaded()
-        gc.disable()  # a collection would write to what the children share
+        self._filling = before_forks()
         looked_s = monotonic()
         while True:
             now = monotonic()
@@ -111,6 +110,7 @@ class Parent:
             self._told_ready = True
             logger.info("ready", children=len(self._kept))
             self._notifier.ready()
+            give_back_code()
 
     def _collect(self, now: float) -> None:
         of_pid = {kept.pid: kept for kept in self._kept}
