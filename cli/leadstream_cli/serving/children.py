@@ -14,6 +14,7 @@ from leadstream_events.errors import ConfigurationError
 from leadstream_events.listening import parse_host_port
 from leadstream_events.runtime import process
 from leadstream_events.settings import Settings
+from leadstream_mail.templates import packaged
 
 API = "api"
 MODULES = {
@@ -107,8 +108,10 @@ def make_children(
 
     `around` may put an ASGI application around the API's.
     """
-    for name in {late for service in services for late in _LATE.get(service, ())}:
+    for name in [name for service in services for name in (MODULES[service], *_LATE.get(service, ()))]:
         import_module(name)
+    if settings.templates_dir is None:  # mailer and API load them at their start
+        packaged()
     settings = settings.model_copy(update={"heartbeat_file": None})  # the parent answers for all of them
     children, place = [], 0
     app: Any = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +51,7 @@ class Templates:
             raise ConfigurationError(
                 f"LEADSTREAM_TEMPLATES_DIR: {folder} is not a folder; create it or unset the setting"
             )
-        templates = cls(_environments(folder))
-        for kind in Kind:
-            for lead in _SAMPLES:
-                url = "http://127.0.0.1:8000"
-                context = template_context(kind, "sample", lead, SAMPLE_TIME, url, url + SAMPLE_PATH)
-                for suffix in SUFFIXES:
-                    name = f"{kind.value}.{suffix}"
-                    _check(templates.environments[name], name, context, folder)
-        return templates
+        return _checked(folder) if folder else packaged()
 
     def render(self, kind: Kind, context: Mapping[str, Any]) -> Rendered:
         """Returns the three texts; `Permanent` with the cause `template` if a template fails on this lead."""
@@ -68,6 +61,24 @@ class Templates:
         except minijinja.TemplateError as error:  # its text may hold values of the lead
             raise Permanent("template", f"{error.name} line {error.line}: {error.kind}") from None
         return Rendered(" ".join(subject.split()), text, html)
+
+
+@cache
+def packaged() -> Templates:
+    """The package's own, which never change: what a parent has loaded its children need not load."""
+    return _checked(None)
+
+
+def _checked(folder: Path | None) -> Templates:
+    templates = Templates(_environments(folder))
+    for kind in Kind:
+        for lead in _SAMPLES:
+            url = "http://127.0.0.1:8000"
+            context = template_context(kind, "sample", lead, SAMPLE_TIME, url, url + SAMPLE_PATH)
+            for suffix in SUFFIXES:
+                name = f"{kind.value}.{suffix}"
+                _check(templates.environments[name], name, context, folder)
+    return templates
 
 
 def _environments(folder: Path | None) -> dict[str, minijinja.Environment]:

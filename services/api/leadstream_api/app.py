@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from litestar import HttpMethod, Litestar
 from litestar.exceptions import HTTPException
@@ -65,6 +66,15 @@ HANDLERS = (
 )
 
 
+class _Bare(Litestar):
+    """Without the plugins that Litestar adds by itself: bodies and answers are read and written here (`bodies`,
+    `answers`), and pydantic's plugin alone imports the whole first version of pydantic."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[Any]) -> list[Any]:
+        return plugins
+
+
 def create_app(settings: Settings, get: Fetch = fetch) -> Litestar:
     """Returns the application; its lifespan opens and closes every connection. `get` fetches what webhooks ask for.
 
@@ -83,7 +93,7 @@ def create_app(settings: Settings, get: Fetch = fetch) -> Litestar:
                 if access.turnstile is not None:
                     await access.turnstile.aclose()
 
-    app = Litestar(
+    app = _Bare(
         route_handlers=[*HANDLERS, *webhooks.HANDLERS, unsubscribe.routes(), routes()],
         guards=[declared],
         lifespan=[lifespan],

@@ -16,8 +16,10 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-import uvicorn
 import uvloop
+
+from leadstream_api.lean_web import uvicorn  # before litestar  # isort: skip
+from uvicorn.server import Server as _Server
 
 from leadstream_api.app import create_app
 from leadstream_events import logs
@@ -33,7 +35,7 @@ _KEEP_ALIVE_S = 30
 _BACKLOG = 2048
 
 
-class Server(uvicorn.Server):
+class Server(_Server):
     """uvicorn's server, but a signal ends it with exit code 0: uvicorn raises the signal again at its end."""
 
     def __init__(self, config: uvicorn.Config, ready: str, notifier: Notifier) -> None:

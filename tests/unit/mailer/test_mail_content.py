@@ -232,3 +232,7 @@ def test_what_a_lead_does_not_say_is_not_written_as_none(chosen: int) -> None:
     for kind in Kind:
         mail = prepared(a_lead(**said), kind).rendered
         assert "none" not in f"{mail.subject} {mail.text} {mail.html}".replace("text-decoration:none", "").lower()
+
+
+def test_the_packages_templates_are_loaded_once_in_a_process() -> None:
+    assert Templates.load(None) is Templates.load(None)
