@@ -20,7 +20,8 @@ from leadstream_events.sealed_leads import needs_key
 from leadstream_events.vault import Sealer
 from leadstream_mail.build import MailBuilder, PreparedMail
 
-_KEEP = 256
+# Leads that were read, and mails that were built: the recipients of one follow each other.
+_KEEP, _KEEP_BUILT = 256, 64
 
 Place = tuple[int, str, str]
 """Partition, lead id and entry id of a lead."""
@@ -48,7 +49,7 @@ class Contents:
         event = None if key in self._kept else self._opened.get(place) or await self._lead(place)
         if event is not None and key not in self._kept:  # else it was built for another recipient meanwhile
             self._kept[key] = self._builder.build(kind, event.subject, _lead_in(event), event.time, form)
-            if len(self._kept) > _KEEP:
+            if len(self._kept) > _KEEP_BUILT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
         return self._kept[key]
