@@ -21,7 +21,7 @@ from leadstream_cli.restarts import how_it_ended
 from leadstream_cli.serving.child import PARENT_SIGNALS, become
 from leadstream_cli.serving.children import Child, Listening
 from leadstream_cli.serving.keeping import Kept
-from leadstream_cli.serving.sharing import before_forks, give_back_code
+from leadstream_cli.serving.sharing import before_forks
 from leadstream_cli.serving.words import Words
 from leadstream_events.notify import Notifier
 
@@ -110,7 +110,6 @@ class Parent:
             self._told_ready = True
             logger.info("ready", children=len(self._kept))
             self._notifier.ready()
-            give_back_code()
 
     def _collect(self, now: float) -> None:
         of_pid = {kept.pid: kept for kept in self._kept}

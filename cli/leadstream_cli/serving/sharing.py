@@ -1,4 +1,4 @@
-"""What the parent does to its memory, so that children copy fewer pages of it and it keeps less. Linux, CPython.
+"""What the parent does to its memory, so that children copy fewer pages of it. Linux, CPython.
 
 A page is shared until the parent or a child writes to it. New objects are put into the holes between old ones, so a
 child that makes a few of each size copies a page for each: the parent fills the holes before it forks.
@@ -9,8 +9,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
-from contextlib import suppress
-from pathlib import Path
 
 from leadstream_events.garbage import keep_what_is_loaded
 
@@ -18,8 +16,6 @@ from leadstream_events.garbage import keep_what_is_loaded
 _POOL, _POOL_HEADER, _STEP, _LARGEST = 16_384, 48, 16, 512
 _MOST_POOLS = 5  # as much as is filled of a size: with another allocator there is no end to be found
 _PAGE = 4096
-_MADV_DONTNEED = 4  # linux/mman.h
-_ONLY_IN_MEMORY = ("Anonymous:", "Swap:")
 
 
 def before_forks() -> list[bytes]:
@@ -61,27 +57,3 @@ def _fill_heap() -> None:
         while (block := libc.malloc(size)) and block < end:
             pass  # kept for ever
         libc.free(block)
-
-
-def give_back_code() -> None:
-    """Unmaps what was read of files and never written to, once the children run: most of it was needed to import.
-
-    It comes back from its file where it is used again. Pages that were written to (relocations, a debugger's
-    breakpoints) are nowhere else, so their mappings stay. Nothing happens where /proc does not say so.
-    """
-    libc = ctypes.CDLL(None)
-    libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    addresses, clean = "", False
-    with (
-        suppress(OSError),
-        Path("/proc/self/smaps").open() as lines,
-    ):  # proc(5): a line for each mapping, and below it what it holds
-        for line in lines:
-            first, second, *others = line.split(None, 5)
-            if not first.endswith(":"):
-                addresses, clean = first, second in ("r-xp", "r--p") and others[2] != "0"
-            elif first in _ONLY_IN_MEMORY:
-                clean = clean and second == "0"
-            elif first == "VmFlags:" and clean:  # the last line of a mapping
-                start, end = (int(address, 16) for address in addresses.split("-"))
-                libc.madvise(start, end - start, _MADV_DONTNEED)
