@@ -120,7 +120,7 @@ async def test_one_lead_is_one_trace_over_the_four_services(tmp_path: Path) -> N
     assert spans.parents("projections", "project") == {accepted: 3, fanned: 4} | dict.fromkeys(attempts, 4)
     assert spans.parents("fanout", "quota") == dict.fromkeys(attempts, 1)
     assert {told(each, "lead_id") for each in spans.all} == {lead}
-    for personal in ("Dana", "dana", "Visitor", "0123", "example.com", "Subscriber", "over"):
+    for personal in ("Dana", "dana", "Visitor", "5550123", "example.com", "Subscriber", "over"):
         assert personal not in spans.text
 
 
