@@ -14,7 +14,6 @@ from leadstream_events.errors import ConfigurationError
 from leadstream_events.listening import parse_host_port
 from leadstream_events.runtime import process
 from leadstream_events.settings import Settings
-from leadstream_mail.templates import packaged
 
 API = "api"
 MODULES = {
@@ -25,9 +24,15 @@ MODULES = {
     "archiver": "leadstream_archiver.service",
     "bounces": "leadstream_bounces.service",
 }
-# What libraries import only when they are used: each child would hold it for itself.
+# What is loaded only when it is used: each child would hold it for itself.
 _LATE = {
-    API: ("uvicorn.protocols.http.httptools_impl", "uvicorn.lifespan.on", "anyio._backends._asyncio"),
+    API: (
+        "uvicorn.protocols.http.httptools_impl",
+        "uvicorn.lifespan.on",
+        "anyio._backends._asyncio",
+        "leadstream_mail.early",
+    ),
+    "mailer": ("leadstream_mail.early",),
     "projections": ("leadstream_projections.early",),
 }
 _LAST_PORT = 65_535
@@ -110,8 +115,6 @@ def make_children(
     """
     for name in [name for service in services for name in (MODULES[service], *_LATE.get(service, ()))]:
         import_module(name)
-    if settings.templates_dir is None:  # mailer and API load them at their start
-        packaged()
     settings = settings.model_copy(update={"heartbeat_file": None})  # the parent answers for all of them
     children, place = [], 0
     app: Any = None

@@ -47,13 +47,8 @@ def setup(form: LogFormat | str, service: str, *, level: int = logging.INFO, str
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    set_level(root, level)
-
-
-def set_level(logger: logging.Logger, level: int) -> None:
-    """Like its `setLevel`, which writes to every logger of the process: in a child, to pages that it shares."""
-    if logger.level != level:
-        logger.setLevel(level)
+    if root.level != level:  # setting it writes to every logger of the process: in a child, to pages that it shares
+        root.setLevel(level)
 
 
 def get(name: str) -> Any:

@@ -12,10 +12,7 @@ from typing import Any
 from redis.asyncio.client import Pipeline
 
 from leadstream_events.redis_client import Client
-from leadstream_events.redis_lean import LeanPipeline, LeanRedis
-
-# Commands as a pipeline of redis-py keeps them: arguments and options.
-_Stack = list[tuple[Any, Any]]
+from leadstream_events.redis_lean import LeanPipeline, LeanRedis, Stack
 
 
 def joint(client: Client) -> Client:
@@ -32,7 +29,7 @@ class _JointRedis(LeanRedis):
     def __init__(self, client: LeanRedis) -> None:
         super().__init__(connection_pool=client.connection_pool)
         self.response_callbacks = client.response_callbacks
-        self._asked: list[tuple[_Stack, asyncio.Future[list[Any]]]] = []
+        self._asked: list[tuple[Stack, asyncio.Future[list[Any]]]] = []
         self._trips: set[asyncio.Task[None]] = set()
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
@@ -48,7 +45,7 @@ class _JointRedis(LeanRedis):
             return super().pipeline(transaction, shard_hint)
         return _JointPipeline(self, shard_hint)
 
-    async def ask(self, stack: _Stack) -> list[Any]:
+    async def ask(self, stack: Stack) -> list[Any]:
         """The replies in order, errors of single commands among them."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[list[Any]] = loop.create_future()
@@ -63,7 +60,7 @@ class _JointRedis(LeanRedis):
         self._trips.add(trip)
         trip.add_done_callback(self._trips.discard)
 
-    async def _send(self, asked: list[tuple[_Stack, asyncio.Future[list[Any]]]]) -> None:
+    async def _send(self, asked: list[tuple[Stack, asyncio.Future[list[Any]]]]) -> None:
         try:
             pipe = super().pipeline(transaction=False)
             pipe.command_stack = [command for stack, _ in asked for command in stack]
@@ -86,15 +83,5 @@ class _JointPipeline(LeanPipeline):
         super().__init__(client.connection_pool, client.response_callbacks, False, shard_hint)
         self._client = client
 
-    async def execute(self, raise_on_error: bool = True) -> list[Any]:
-        """Returns the replies in order; errors of single commands among them, unless `raise_on_error`."""
-        stack = self.command_stack
-        if not stack or self.scripts or self.explicit_transaction or self.watching:
-            return await super().execute(raise_on_error)
-        try:
-            replies = await self._client.ask(stack)
-            if raise_on_error:
-                self.raise_first_error(stack, replies)
-            return replies
-        finally:
-            await self.reset()  # type: ignore[no-untyped-call]
+    async def _ask(self, stack: Stack) -> list[Any]:
+        return await self._client.ask(stack)

@@ -23,6 +23,8 @@ _HIGH_WATER = 64 * 1024
 
 # A connection of redis-py, whose own types are not complete.
 Connection = Any
+# Commands as a pipeline of redis-py keeps them: arguments and options.
+Stack = list[tuple[Any, Any]]
 
 
 class _Lean(AbstractConnection):
@@ -126,18 +128,23 @@ class LeanPipeline(Pipeline):
         stack = self.command_stack
         if not stack or self.scripts or self.explicit_transaction or self.watching:
             return await super().execute(raise_on_error)
-        pool: Any = self.connection_pool
-        self.connection = connection = self.connection or await pool.get_connection()
         try:
-            await connection.send_packed_command(connection.pack_commands([args for args, _ in stack]))
-            replies: list[Any] = []
-            for args, options in stack:
-                try:
-                    replies.append(await self.parse_response(connection, args[0], **options))
-                except ResponseError as error:
-                    replies.append(error)
+            replies = await self._ask(stack)
             if raise_on_error:
                 self.raise_first_error(stack, replies)
             return replies
         finally:
             await self.reset()  # type: ignore[no-untyped-call]
+
+    async def _ask(self, stack: Stack) -> list[Any]:
+        """The replies in order, errors of single commands among them."""
+        pool: Any = self.connection_pool
+        self.connection = connection = self.connection or await pool.get_connection()
+        await connection.send_packed_command(connection.pack_commands([args for args, _ in stack]))
+        replies: list[Any] = []
+        for args, options in stack:
+            try:
+                replies.append(await self.parse_response(connection, args[0], **options))
+            except ResponseError as error:
+                replies.append(error)
+        return replies

@@ -43,6 +43,9 @@ _QUOTA_BATCH, _QUOTA_LINGER_S = 500, 0.2
 # After an outage the API merges what it spooled and sent meanwhile; a lead stored twice must not be requested before.
 _RESUME_GRACE_S = 2.0
 
+_Requests = dict[str, tuple[Effect, ...]]
+"""Mail id to the effects that request the mail."""
+
 
 class Fanout:
     """Handles batches of leads. A mail that was requested before is left alone: no second reservation either."""
@@ -64,10 +67,8 @@ class Fanout:
         if self._one_keyspace is None:
             self._one_keyspace = await one_keyspace(self._client)
         due = [self._due(*each, snapshot) for each in zip(batch, leads, ledgers, strict=True)]
-        asking = [mail for mails in due for mail in mails if self._must_ask(mail)]
-        asked = {mail.email_id for mail in asking}
-        making = _make_requests(batch, due, asked, datetime.now(UTC))
-        refused, made = await asyncio.gather(self._refused(asking), making)
+        asking = self._refused([mail for mails in due for mail in mails if self._must_ask(mail)])
+        refused, made = await asyncio.gather(asking, self._make_requests(batch, due, datetime.now(UTC)))
         return [
             Settlement(delivery.stream, delivery.entry_id, _without(refused, delivery, requests))
             for delivery, requests in zip(batch, made, strict=True)
@@ -116,26 +117,21 @@ class Fanout:
         answers = await reserve(self._client, wanted)
         return {item.email_id for item, ok in zip(wanted, answers, strict=True) if not ok}
 
-
-_Requests = dict[str, tuple[Effect, ...]]
-"""Mail id to the effects that request the mail."""
-
-
-async def _make_requests(
-    batch: Sequence[Delivery], due: Sequence[list[Candidate]], asked: set[str], now: datetime
-) -> list[_Requests]:
-    """Every request per delivery, made while Redis is asked which of those `asked` for are refused: few are."""
-    made: list[_Requests] = []
-    for delivery, mails in zip(batch, due, strict=True):
-        await asyncio.sleep(0)  # the question must be sent, and its answer read before it counts as late
-        requests: _Requests = {}
-        if event := delivery.event:
-            for mail in mails:
-                requests[mail.email_id] = request(
-                    mail, event, delivery.entry_id, delivery.partition, now, reserved=mail.email_id in asked
-                )
-        made.append(requests)
-    return made
+    async def _make_requests(
+        self, batch: Sequence[Delivery], due: Sequence[list[Candidate]], now: datetime
+    ) -> list[_Requests]:
+        """Every request per delivery, made while Redis is asked which of them are refused: few are."""
+        made: list[_Requests] = []
+        for delivery, mails in zip(batch, due, strict=True):
+            await asyncio.sleep(0)  # the question must be sent, and its answer read before it counts as late
+            requests: _Requests = {}
+            if event := delivery.event:
+                for mail in mails:
+                    requests[mail.email_id] = request(
+                        mail, event, delivery.entry_id, delivery.partition, now, reserved=self._must_ask(mail)
+                    )
+            made.append(requests)
+        return made
 
 
 def _without(refused: set[str], delivery: Delivery, requests: _Requests) -> tuple[Effect, ...]:

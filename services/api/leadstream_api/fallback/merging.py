@@ -21,8 +21,10 @@ from leadstream_events.envelope import encode, make_event
 from leadstream_events.errors import Backpressure, RedisCause
 from leadstream_events.ledger import Row, State
 from leadstream_events.log import StreamLog
+from leadstream_events.recipients import NO_LIMIT
 from leadstream_events.redis_client import Client
 from leadstream_events.redrive_rules import IDEMPOTENCY_CONFLICT
+from leadstream_events.reservations import Reservation, reserve
 from leadstream_events.runtime.service import check_partitions
 from leadstream_events.schemas.events import EntryDeadLettered
 from leadstream_events.subscribers import utc_now
@@ -30,7 +32,6 @@ from leadstream_events.writer import PipelinedWriter
 
 BATCH = 50
 _DEADLINE_S = 5.0
-_NO_LIMIT = -1
 _STREAM_KEYS = {keys.EMAILS: 3, keys.OUTCOMES: 4, keys.DEAD: 5}
 _RESULTS = {1: "stored", 0: "was_there", -1: "conflict", 2: "merged_before"}
 # Refused for what the keys of one lead hold, not for what the server can do.
@@ -166,14 +167,11 @@ class Merger:
                 ledger = keys.ledger(self._log.partition(work.lead.lead_id), work.lead.lead_id)
                 pipe.hmget(ledger, ["lead", *(mail.email_id for mail in carried(work.mails))])
             found = await pipe.execute()
-        names: list[str] = []
-        args: list[Argument] = []
+        wanted: list[Reservation] = []
         for work, (lead, *rows) in zip(works, found, strict=True):
             if lead and work.lead.merge_id in lead.decode():
                 continue
             for mail, row in zip(carried(work.mails), rows, strict=True):
                 if mail.subscriber_id is not None and row is None:
-                    names += (keys.reserved(mail.subscriber_id), keys.quota(mail.subscriber_id))
-                    args += (mail.email_id, _NO_LIMIT)
-        if names:
-            await scripts.run(self._client, scripts.RESERVE, names, args)
+                    wanted.append(Reservation(mail.email_id, mail.subscriber_id, NO_LIMIT))
+        await reserve(self._client, wanted)
